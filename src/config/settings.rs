@@ -1,0 +1,181 @@
+//! The settings as the other parts see them. Keys, defaults and their reasons are in `docs/configuration.md`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::store::db::PoolConfig;
+
+/// Everything that `fairlead serve` needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the proxy listens (`server.address`, `server.port`; `0.0.0.0:7002`).
+    pub listen: SocketAddr,
+    /// Where health, metrics and info are served (`fairlead.admin.address`, `.port`; `0.0.0.0:7003`).
+    pub admin_listen: SocketAddr,
+    /// The Clouddriver behind us.
+    pub clouddriver: Clouddriver,
+    /// Fairlead's own database, and how it reads Clouddriver's.
+    pub database: Database,
+    /// `kubesvc.dynamicAccounts.enabled` (true): off, the API answers 501 and the interceptor is off.
+    pub dynamic_accounts_enabled: bool,
+    /// `kubesvc.dynamicAccounts.maxDeletesPerPass` (50).
+    pub max_deletes_per_pass: u32,
+    /// The interceptor.
+    pub interceptor: Interceptor,
+    /// Sealing at rest; `None`: kubeconfigs lie in the table as they came, and start warns.
+    pub seal: Option<SealKeys>,
+    /// Data plane limits.
+    pub proxy: Proxy,
+    /// This replica's name and its lease.
+    pub replica: Replica,
+    /// Logs.
+    pub logging: Logging,
+}
+
+/// `services.clouddriver.*`, `clouddriver.contextPath`.
+#[derive(Clone, Debug)]
+pub struct Clouddriver {
+    /// Host name or address, and port, of `services.clouddriver.baseUrl` (`http` only as yet).
+    pub host: Arc<str>,
+    /// Port; 80 where the URL names none.
+    pub port: u16,
+    /// `clouddriver.contextPath` (empty, or `/prefix` with no slash at the end).
+    pub context_path: Arc<str>,
+}
+
+/// Data plane limits (`fairlead.proxy.*`).
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// `connectTimeout` (5 s): to reach Clouddriver.
+    pub connect_timeout: Duration,
+    /// `responseTimeout` (none): from the request's end to the answer's head. Gate itself gives up after 120 s.
+    pub response_timeout: Option<Duration>,
+    /// `headerTimeout` (30 s): for a client to send a request's head.
+    pub header_timeout: Duration,
+    /// `idleTimeout` (15 s): how long a pooled connection to Clouddriver is kept; below Tomcat's 20 s.
+    pub pool_idle_timeout: Duration,
+    /// `maxIdleConnections` (64) for each core.
+    pub pool_max_idle: usize,
+    /// `threads` (0: one for each core).
+    pub threads: usize,
+    /// `drainTimeout` (30 s): how long requests in flight may take after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// Databases (`sql.connectionPools.*`).
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Pool for everything but intents (`sql.connectionPools.default`), or SQLite.
+    pub main: PoolConfig,
+    /// A small pool of its own for intents, so that settling never stands in their way.
+    pub intents: PoolConfig,
+    /// How Clouddriver's accounts are read.
+    pub source: SourceConfig,
+}
+
+/// How Clouddriver's accounts are read (`fairlead.source`: `sql` where a pool is configured, else `api`).
+#[derive(Clone, Debug)]
+pub enum SourceConfig {
+    /// `accounts` lies in the same schema as Fairlead's tables.
+    SameDatabase,
+    /// `sql.connectionPools.accounts`: another database.
+    OtherDatabase(PoolConfig),
+    /// `GET /credentials/type/kubernetes`, with these headers.
+    Api {
+        /// `fairlead.api.user`: sent as `X-SPINNAKER-USER` (Fiat: an account manager).
+        user: Option<String>,
+    },
+}
+
+/// `kubesvc.dynamicAccounts.interceptor.*`.
+#[derive(Clone, Debug)]
+pub struct Interceptor {
+    /// `enabled` (true).
+    pub enabled: bool,
+    /// `activate` (false): a mirrored POST goes on to `TO_MIGRATE`.
+    pub activate: bool,
+    /// `failurePolicy` (`Ignore`).
+    pub failure_policy: FailurePolicy,
+    /// `maxWait` (50 ms): what a change may wait for the journal in all, under `Ignore`.
+    pub max_wait: Duration,
+    /// `maxWaitFail` (2 s): the same under `Fail`.
+    pub max_wait_fail: Duration,
+    /// `inspectionLimit` (1 MiB): bytes of a body that are held to look at.
+    pub inspection_limit: usize,
+    /// `deny`.
+    pub deny: Deny,
+    /// `stateDir`: where a change that could not be journalled before the first epoch is remembered.
+    pub state_dir: Option<PathBuf>,
+    /// `unknownOutcomeWindow` (15 min), called G: how long a change of unknown outcome is looked after.
+    pub unknown_outcome_window: Duration,
+}
+
+/// What happens to a change while the journal cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailurePolicy {
+    /// Forward it and let reconciliation catch up.
+    Ignore,
+    /// 503, nothing forwarded.
+    Fail,
+}
+
+/// `interceptor.deny`: properties of a definition that a platform team does not want to pass.
+#[derive(Clone, Debug)]
+pub struct Deny {
+    /// `fields` (`[kubectlExecutable]`): names of properties at the top of a definition.
+    pub fields: Vec<String>,
+    /// `action`.
+    pub action: DenyAction,
+}
+
+/// `interceptor.deny.action` (`warn`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenyAction {
+    /// Log and count.
+    Warn,
+    /// Refuse it, and with it each body that cannot be read with certainty.
+    Refuse,
+}
+
+/// `fairlead.seal.*`: base64 of 32 bytes each. The first seals, all open.
+#[derive(Clone)]
+pub struct SealKeys(pub Vec<SealKey>);
+
+impl std::fmt::Debug for SealKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|k| &k.id)).finish()
+    }
+}
+
+/// One key and the id that is stored with what it sealed.
+#[derive(Clone)]
+pub struct SealKey {
+    /// `[A-Za-z0-9_-]{1,32}`.
+    pub id: String,
+    /// Base64 of 32 bytes (checked by the parser).
+    pub key: SecretString,
+}
+
+/// `fairlead.replica.*`.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// `id` (the host's name).
+    pub id: String,
+    /// `heartbeat` (1 s).
+    pub heartbeat: Duration,
+    /// `lease` (10 s): a replica silent for so long is taken for dead.
+    pub lease: Duration,
+}
+
+/// `fairlead.logging.*`.
+#[derive(Clone, Debug)]
+pub struct Logging {
+    /// `format`: `text` or `json`.
+    pub json: bool,
+    /// `level` (`info`), or an env-filter directive.
+    pub level: String,
+}

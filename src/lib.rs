@@ -1,0 +1,25 @@
+//! Fairlead stands in front of Spinnaker's Clouddriver and leads the account changes that pass to where they belong.
+//!
+//! The life of a request, in the order of the modules below:
+//!
+//! 1. [`proxy`] accepts it on a data-plane thread (one current-thread runtime for each core) and would hand it on as it came;
+//! 2. [`intercept`] looks at its path: an account change is announced to the mirror before its body leaves;
+//! 3. [`mirror`] journals the intent, and once the answer is known settles the name by reading what Clouddriver stores;
+//! 4. [`source`] is that reading (by SQL, or by Clouddriver's own API), and never writes;
+//! 5. [`store`] holds Fairlead's own tables, `kubesvc_accounts` first among them;
+//! 6. [`api`] answers `/armory/**` and `/agents/kubernetes/**` from the store.
+//!
+//! [`config`] turns the operator's files into typed settings, [`telemetry`] is logs, metrics and the admin listener,
+//! [`demo`] a stand-in for Clouddriver's Account Management, and [`app`] the only place that knows all parts.
+
+pub mod account;
+pub mod api;
+pub mod app;
+pub mod config;
+pub mod demo;
+pub mod intercept;
+pub mod mirror;
+pub mod proxy;
+pub mod source;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,13 @@
+//! What users would notice, with real databases and a stand-in for Clouddriver. `docs/testing.md` says how to run it.
+
+mod admin;
+mod api;
+mod config;
+mod demo;
+mod intercept;
+mod mirror;
+mod proxy;
+mod source;
+mod store;
+#[path = "../support/mod.rs"]
+mod support;

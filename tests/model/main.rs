@@ -1,0 +1,1 @@
+//! The mirror's protocol as a model, searched.
