@@ -86,9 +86,11 @@ up_pg() {
     as postgres "$bin/initdb" -D "$folder/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$folder/initdb.log" 2>&1 \
       || { tail -n 20 "$folder/initdb.log" >&2; fail "initdb failed"; }
   fi
+  # One log file with JSON lines: tests read it through pg_read_file to see which statements a user sent.
   as postgres setsid "$bin/postgres" -D "$folder/data" -p "$pg_port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
     -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=400 -c shared_buffers=64MB -c timezone=UTC \
-    -c max_wal_size=256MB -c log_destination=stderr -c logging_collector=off -c log_line_prefix='%u@%d ' </dev/null >>"$folder/server.log" 2>&1 9>&- &
+    -c max_wal_size=256MB -c logging_collector=on -c log_destination=jsonlog -c log_directory=log -c log_filename=server.log -c log_rotation_size=0 \
+    -c log_min_messages=error </dev/null >>"$folder/server.log" 2>&1 9>&- &
   wait_for PostgreSQL "$folder/server.log" pg_ok
 }
 # A server's own pid, written by itself; `down` stops nothing else.

@@ -1,1 +1,11 @@
-//! What the tests stand on: databases, a stand-in Clouddriver, processes.
+//! What the tests stand on: databases, real Clouddrivers and Gates, our own processes, and faults between any two of them.
+//!
+//! Both test binaries use this folder, each a part of it, hence:
+#![allow(dead_code, missing_docs, clippy::print_stdout, clippy::print_stderr)]
+
+pub mod clouddriver;
+pub mod databases;
+pub mod gate;
+pub mod http;
+pub mod process;
+pub mod relay;
