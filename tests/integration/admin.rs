@@ -1,1 +1,172 @@
-//! Claims about admin.
+//! The admin listener as probes, a scraper and a person see it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fairlead::telemetry::admin::{self, AdminState, MAX_CONNECTIONS};
+use fairlead::telemetry::metrics::Metrics;
+use fairlead::telemetry::{BuildFacts, DatabaseState, Facts, InterceptorFacts, Live, Readiness, SealingFacts};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+struct Admin {
+    address: SocketAddr,
+    readiness: Readiness,
+    database_up: Arc<AtomicBool>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Admin {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let readiness = Readiness::new();
+        let database_up = Arc::new(AtomicBool::new(true));
+        let stop = CancellationToken::new();
+        let up = Arc::clone(&database_up);
+        let live = move || {
+            let up = up.load(Ordering::Relaxed);
+            Live {
+                database: if up { DatabaseState::Up } else { DatabaseState::Down },
+                database_message: (!up).then(|| "connection refused".to_owned()),
+                mirror: [("openIntents", 3)].into(),
+            }
+        };
+        let state = AdminState::new(readiness.clone(), Metrics::new().finish(), facts(), live);
+        let task = tokio::spawn(admin::serve(listener, state, stop.clone()));
+        Self { address, readiness, database_up, stop, task }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        ask(self.address, "GET", path).await
+    }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: admin\r\n\r\n").as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+fn facts() -> Facts {
+    Facts {
+        name: "fairlead",
+        version: "0.1.0",
+        build: BuildFacts { profile: "debug", target: "linux-x86_64".to_owned(), failpoints: false },
+        replica_id: "replica-1".to_owned(),
+        clouddriver: "clouddriver.example:7002".to_owned(),
+        context_path: String::new(),
+        database: "mysql",
+        source: "sql",
+        sealing: SealingFacts { enabled: true, key_ids: vec!["k2".to_owned(), "k1".to_owned()] },
+        interceptor: InterceptorFacts {
+            enabled: true,
+            activate: false,
+            failure_policy: "Ignore",
+            max_wait_ms: 50,
+            inspection_limit_bytes: 1_048_576,
+            deny_fields: vec!["kubectlExecutable".to_owned()],
+            deny_action: "warn",
+        },
+        warnings: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_ready_only_between_start_and_drain() {
+    let admin = Admin::start().await;
+    let starting = admin.get("/health/ready").await;
+    assert_eq!((starting.status, &starting.json()["status"]), (503, &json!("starting")));
+    assert_eq!(admin.get("/health/live").await.status, 200);
+
+    admin.readiness.set_ready();
+    assert_eq!(admin.get("/health/ready").await.status, 200);
+
+    admin.readiness.drain();
+    let draining = admin.get("/health/ready").await;
+    assert_eq!((draining.status, &draining.json()["status"]), (503, &json!("draining")));
+    assert_eq!(admin.get("/health/live").await.status, 200, "a draining replica must not be restarted");
+}
+
+#[tokio::test]
+async fn a_lost_database_is_told_and_takes_no_replica_out_of_service() {
+    let admin = Admin::start().await;
+    admin.readiness.set_ready();
+    admin.database_up.store(false, Ordering::Relaxed);
+    let ready = admin.get("/health/ready").await;
+    assert_eq!((ready.status, &ready.json()["database"]), (200, &json!("down")));
+    let info = admin.get("/info").await.json();
+    assert_eq!(info["live"]["databaseMessage"], "connection refused");
+}
+
+#[tokio::test]
+async fn metrics_are_open_metrics_with_the_build_and_the_process() {
+    let admin = Admin::start().await;
+    let page = admin.get("/metrics").await;
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{}", page.head);
+    for line in ["fairlead_build_info{version=\"", "process_resident_memory_bytes ", "process_open_fds ", "process_cpu_seconds_total "] {
+        assert!(page.body.lines().any(|l| l.starts_with(line)), "{line} is missing in\n{}", page.body);
+    }
+    assert!(page.body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn info_tells_how_this_replica_behaves() {
+    let admin = Admin::start().await;
+    let info = admin.get("/info").await.json();
+    assert_eq!(info["replicaId"], "replica-1");
+    assert_eq!(info["database"], "mysql");
+    assert_eq!(info["sealing"], json!({"enabled": true, "keyIds": ["k2", "k1"]}));
+    assert_eq!(info["interceptor"]["failurePolicy"], "Ignore");
+    assert_eq!(info["live"], json!({"database": "up", "mirror": {"openIntents": 3}}));
+}
+
+#[tokio::test]
+async fn nothing_can_be_changed_from_here_and_other_paths_are_not_found() {
+    let admin = Admin::start().await;
+    assert_eq!(ask(admin.address, "POST", "/info").await.status, 405);
+    assert_eq!(admin.get("/credentials").await.status, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_clients_hold_their_places_for_a_while_only() {
+    let admin = Admin::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        silent.push(TcpStream::connect(admin.address).await.unwrap());
+    }
+    assert_eq!(admin.get("/health/live").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_listener_ends_when_it_is_told_to() {
+    let admin = Admin::start().await;
+    let open = TcpStream::connect(admin.address).await.unwrap();
+    assert_eq!(admin.get("/health/live").await.status, 200);
+    admin.stop.cancel();
+    admin.task.await.unwrap();
+    assert!(TcpStream::connect(admin.address).await.is_err());
+    drop(open);
+}
