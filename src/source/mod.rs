@@ -1,18 +1,42 @@
 //! Reading what Clouddriver stores. Nothing here ever writes.
 //!
-//! Two ways: [`sql`] reads `accounts` with one statement each; [`api`] asks Clouddriver itself, where its database is out of
+//! Two ways: [`Sql`] reads `accounts` with one statement each; [`Api`] asks Clouddriver itself, where its database is out of
 //! reach, and says "unknown" wherever the answer proves nothing.
+//!
+//! Names are compared by Clouddriver's database and never here: `acc` and `ACC ` are one account on MariaDB and two on
+//! PostgreSQL. So a [`SourceRow`]'s id may be spelled differently from the name that was asked for.
+//!
+//! Left to others: what a definition means, and what follows for the mirror.
+
+mod api;
+mod http;
+mod sql;
+
+pub use api::{Api, ApiConfig};
+pub use sql::Sql;
 
 use crate::account::Incarnation;
+use crate::config::{Clouddriver, SourceConfig};
+use crate::store::db::Db;
+
+/// Where Clouddriver's accounts are read from. Clones share their connections.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// From the table `accounts`.
+    Sql(Sql),
+    /// From Clouddriver's API.
+    Api(Api),
+}
 
 /// One row of Clouddriver's `accounts`.
 #[derive(Clone)]
 pub struct SourceRow {
-    /// The id exactly as stored.
+    /// The id exactly as stored. By the API: the name in the definition, which may differ from the id in what the database
+    /// ignores (Clouddriver keeps the first spelling as id and the last in the definition).
     pub id: String,
     /// The column `type`; it decides, not the body.
     pub kind: String,
-    /// The definition, as Clouddriver's text.
+    /// The definition, as Clouddriver's text. Empty where a page holds a row of another type than `kubernetes`.
     pub body: String,
     /// Creation time: which life of the name this is.
     pub incarnation: Incarnation,
@@ -45,12 +69,63 @@ pub enum Reading {
     Present(SourceRow),
     /// Certainly no row.
     Absent,
-    /// Nothing can be said (API only); change nothing.
+    /// Nothing can be said: the row cannot be decoded, or the API's answers prove nothing. Change nothing. The text says why
+    /// and holds nothing of a definition.
     Unknown(String),
+}
+
+/// A row that is there and cannot be used.
+#[derive(Clone, Debug)]
+pub struct Poison {
+    /// Its id.
+    pub id: String,
+    /// What is wrong with it; never a part of its body.
+    pub reason: String,
+}
+
+/// One step of a pass over all accounts.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The rows in the database's order of ids, all types by SQL, Kubernetes accounts by the API.
+    pub rows: Vec<SourceRow>,
+    /// Rows of this step that cannot be used. They are there: never take them for absent.
+    pub poison: Vec<Poison>,
+    /// Where the next step starts (`after`); `None` at the end.
+    pub next: Option<String>,
+    /// How many rows the source showed for this step, poison included.
+    pub raw_count: usize,
+}
+
+/// What a name's row was just before a change was forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreImage {
+    /// No row.
+    None,
+    /// A row.
+    Row {
+        /// Its incarnation.
+        created: i64,
+        /// Its `last_modified_at`.
+        modified: i64,
+    },
+    /// Not known.
+    Unknown,
+}
+
+/// What [`Source::check`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceInfo {
+    /// `sql` or `api`.
+    pub mode: &'static str,
+    /// The pool's name, or Clouddriver's host and port.
+    pub place: String,
+    /// The server's own words about its version; empty by the API.
+    pub server: String,
 }
 
 /// Why Clouddriver's accounts could not be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The database said no, or nothing.
     #[error(transparent)]
@@ -58,6 +133,15 @@ pub enum Error {
     /// The server is a replica or in recovery: what it shows may be old.
     #[error("{0} is read-only or in recovery, so what it shows may be old: point sql.connectionPools at the primary")]
     NotPrimary(String),
+    /// The table is not there (yet).
+    #[error(
+        "{0}: there is no table accounts: Clouddriver makes it when it starts with sql.enabled and account.storage.enabled; \
+         is this its database?"
+    )]
+    NoTable(String),
+    /// The user lacks the one right that is needed.
+    #[error("{0}: the database user may not read the table accounts: grant it SELECT on accounts, it needs no more")]
+    NoRight(String),
     /// Clouddriver's API could not be asked.
     #[error("Clouddriver's API at {hop} could not be asked: {reason}")]
     Api {
@@ -66,4 +150,79 @@ pub enum Error {
         /// What happened; never a body.
         reason: String,
     },
+}
+
+impl Error {
+    /// Will trying later help, with no setting and no grant changed?
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(e) => e.is_transient(),
+            // A failover ends, and Clouddriver's first start makes the table.
+            Self::NotPrimary(_) | Self::NoTable(_) | Self::Api { .. } => true,
+            Self::NoRight(_) => false,
+        }
+    }
+}
+
+impl Source {
+    /// The source that the settings ask for; `main` is the pool of Fairlead's own tables. Opens no connection yet.
+    pub fn open(config: &SourceConfig, main: &Db, clouddriver: &Clouddriver) -> Self {
+        match config {
+            SourceConfig::SameDatabase => Self::Sql(Sql::new(main.clone())),
+            SourceConfig::OtherDatabase(pool) => Self::Sql(Sql::new(Db::open(pool))),
+            SourceConfig::Api { user } => Self::Api(Api::new(ApiConfig::new(clouddriver, user.clone()))),
+        }
+    }
+
+    /// Reads one name, as the source's database compares names. The answer is of a moment after the call.
+    ///
+    /// # Errors
+    /// See [`Error`]: nothing was learnt. Dropping the future leaves nothing behind.
+    pub async fn read(&self, name: &str) -> Result<Reading, Error> {
+        match self {
+            Self::Sql(s) => s.read(name).await,
+            Self::Api(a) => a.read(name).await,
+        }
+    }
+
+    /// Reads the accounts after `after` (from the start with `None`), at most `limit` of them; fewer where definitions are
+    /// large. A row that exists throughout a pass is seen exactly once in it. By the API a row that Clouddriver cannot
+    /// resolve is left out, so that what a pass does not show is to be asked for with [`Source::read`].
+    ///
+    /// # Errors
+    /// See [`Error`]. Dropping the future leaves nothing behind.
+    pub async fn page(&self, after: Option<&str>, limit: u32) -> Result<Page, Error> {
+        match self {
+            Self::Sql(s) => s.page(after, limit).await,
+            Self::Api(a) => a.page(after, limit).await,
+        }
+    }
+
+    /// Whether the accounts can be read here and now.
+    ///
+    /// # Errors
+    /// See [`Error`]; the text says what to change.
+    pub async fn check(&self) -> Result<SourceInfo, Error> {
+        match self {
+            Self::Sql(s) => s.check().await,
+            Self::Api(a) => a.check().await,
+        }
+    }
+
+    /// The row of a name before a change is forwarded. Whatever goes wrong is [`PreImage::Unknown`]; so is the API, whose
+    /// two questions would cost a change more than they tell.
+    pub async fn pre_image(&self, name: &str) -> PreImage {
+        match self {
+            Self::Sql(s) => s.pre_image(name).await,
+            Self::Api(_) => PreImage::Unknown,
+        }
+    }
+
+    /// `sql` or `api`, as the mirror notes it beside a row.
+    pub const fn mode(&self) -> &'static str {
+        match self {
+            Self::Sql(_) => "sql",
+            Self::Api(_) => "api",
+        }
+    }
 }

@@ -1,0 +1,279 @@
+//! Clouddriver's table, read with one autocommitted statement each time.
+//!
+//! Every statement carries the server's word on whether it is the primary, so that a failover between a check and a read
+//! cannot slip through. A definition above [`MAX_BODY`] is not fetched at all; a page fetches the ordinary ones with its
+//! one statement and the large ones singly, up to [`PAGE_BYTES`].
+
+use super::{Error, Page, Poison, PreImage, Reading, SourceInfo, SourceRow};
+use crate::account::Incarnation;
+use crate::args;
+use crate::store::db::{self, Db, Dialect, Row};
+
+/// Largest definition that is read, in bytes: the server's own limit on one packet is as large by default.
+const MAX_BODY: i64 = 16 * 1024 * 1024;
+/// Largest definition that a page fetches with its statement. Together with a page's limit it bounds the memory of a page.
+const ORDINARY_BODY: i64 = 64 * 1024;
+/// A page ends early once it holds so many bytes of large definitions.
+const PAGE_BYTES: usize = 16 * 1024 * 1024;
+/// Most rows of one page: 64 MiB of ordinary definitions at the worst.
+const MAX_ROWS: u32 = 1000;
+
+/// The table `accounts` behind one pool.
+#[derive(Clone, Debug)]
+pub struct Sql {
+    db: Db,
+}
+
+/// The columns of every reading, in this order. Some casts differ, and so does the question for the primary.
+///
+/// 0 server state, 1 id, 2 type, 3 body or NULL, 4 created, 5 modified, 6 bytes of the body.
+struct Statements {
+    read: &'static str,
+    first: &'static str,
+    after: &'static str,
+    pre_image: &'static str,
+    check: &'static str,
+}
+
+// A left join from one row of state, so that also "no row" is said by a server that says what it is.
+// `read_only` is a number or a word by version, so it is read as text.
+macro_rules! mysql_state {
+    () => {
+        "concat(@@global.read_only, '/', @@global.innodb_read_only)"
+    };
+}
+macro_rules! mysql_columns {
+    () => {
+        "a.id, a.type, case when octet_length(a.body) <= ? and (? = 0 or a.type = 'kubernetes') then convert(a.body using utf8mb4) end, \
+         cast(a.created_at as signed), cast(a.last_modified_at as signed), cast(octet_length(a.body) as signed)"
+    };
+}
+const MYSQL: Statements = Statements {
+    read: concat!("select s.state, ", mysql_columns!(), " from (select ", mysql_state!(), " as state) s left join accounts a on a.id = ?"),
+    first: concat!("select ", mysql_state!(), ", ", mysql_columns!(), " from accounts a order by a.id limit ?"),
+    after: concat!("select ", mysql_state!(), ", ", mysql_columns!(), " from accounts a where a.id > ? order by a.id limit ?"),
+    pre_image: concat!(
+        "select s.state, a.id, cast(a.created_at as signed), cast(a.last_modified_at as signed) from (select ",
+        mysql_state!(),
+        " as state) s left join accounts a on a.id = ?"
+    ),
+    check: concat!(
+        "select ",
+        mysql_state!(),
+        ", version(), (select count(*) from (select id, type, body, created_at, last_modified_at from accounts limit 1) a)"
+    ),
+};
+
+macro_rules! pg_state {
+    () => {
+        "concat(case when pg_is_in_recovery() then 'recovery' else '0' end, '/', current_setting('transaction_read_only'))"
+    };
+}
+macro_rules! pg_columns {
+    () => {
+        "a.id::text, a.type::text, case when octet_length(a.body::text) <= ? and (? = 0 or a.type = 'kubernetes') then a.body::text end, \
+         a.created_at::bigint, a.last_modified_at::bigint, octet_length(a.body::text)::bigint"
+    };
+}
+const POSTGRES: Statements = Statements {
+    read: concat!("select s.state, ", pg_columns!(), " from (select ", pg_state!(), " as state) s left join accounts a on a.id = ?"),
+    first: concat!("select ", pg_state!(), ", ", pg_columns!(), " from accounts a order by a.id limit ?"),
+    after: concat!("select ", pg_state!(), ", ", pg_columns!(), " from accounts a where a.id > ? order by a.id limit ?"),
+    pre_image: concat!(
+        "select s.state, a.id::text, a.created_at::bigint, a.last_modified_at::bigint from (select ",
+        pg_state!(),
+        " as state) s left join accounts a on a.id = ?"
+    ),
+    check: concat!(
+        "select ",
+        pg_state!(),
+        ", version()::text, (select count(*) from (select id, type, body, created_at, last_modified_at from accounts limit 1) a)"
+    ),
+};
+
+// Clouddriver itself never runs on SQLite; the demonstration's stand-in and tests keep their table there.
+macro_rules! sqlite_columns {
+    () => {
+        "a.id, a.type, case when octet_length(a.body) <= ? and (? = 0 or a.type = 'kubernetes') then a.body end, a.created_at, \
+         a.last_modified_at, octet_length(a.body)"
+    };
+}
+const SQLITE: Statements = Statements {
+    read: concat!("select s.state, ", sqlite_columns!(), " from (select '0/0' as state) s left join accounts a on a.id = ?"),
+    first: concat!("select '0/0', ", sqlite_columns!(), " from accounts a order by a.id limit ?"),
+    after: concat!("select '0/0', ", sqlite_columns!(), " from accounts a where a.id > ? order by a.id limit ?"),
+    pre_image: "select '0/0', a.id, a.created_at, a.last_modified_at from (select 1) s left join accounts a on a.id = ?",
+    check: "select '0/0', sqlite_version(), (select count(*) from (select id, type, body, created_at, last_modified_at from accounts limit 1))",
+};
+
+/// A row as the statements give it.
+enum Decoded {
+    Row(SourceRow),
+    /// There, above the statement's limit on bodies.
+    Large(String),
+    Poison(Poison),
+}
+
+impl Sql {
+    /// Reads through this pool; its user needs SELECT on `accounts` and nothing else.
+    pub const fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    fn statements(&self) -> &'static Statements {
+        match self.db.dialect() {
+            Dialect::MySql => &MYSQL,
+            Dialect::Postgres => &POSTGRES,
+            Dialect::Sqlite => &SQLITE,
+        }
+    }
+
+    /// No id on PostgreSQL can hold a NUL, and the server refuses to compare with one.
+    fn impossible(&self, name: &str) -> bool {
+        self.db.dialect() == Dialect::Postgres && name.contains('\0')
+    }
+
+    pub(super) async fn read(&self, name: &str) -> Result<Reading, Error> {
+        if self.impossible(name) {
+            return Ok(Reading::Absent);
+        }
+        let rows = self.fetch(self.statements().read, args![MAX_BODY, 0_i64, name]).await?;
+        let row = rows.first().ok_or_else(|| self.odd("no answer to a reading"))?;
+        self.primary(row)?;
+        if row.text(1).map_err(|e| self.undecodable(e))?.is_none() {
+            return Ok(Reading::Absent);
+        }
+        Ok(match self.decode(row)? {
+            Decoded::Row(row) => Reading::Present(row),
+            Decoded::Large(_) => Reading::Unknown(too_large()),
+            Decoded::Poison(p) => Reading::Unknown(p.reason),
+        })
+    }
+
+    pub(super) async fn page(&self, after: Option<&str>, limit: u32) -> Result<Page, Error> {
+        let limit = limit.clamp(1, MAX_ROWS);
+        let s = self.statements();
+        let rows = match after {
+            Some(after) => self.fetch(s.after, args![ORDINARY_BODY, 1_i64, after, i64::from(limit)]).await?,
+            None => self.fetch(s.first, args![ORDINARY_BODY, 1_i64, i64::from(limit)]).await?,
+        };
+        let full = rows.len() == limit as usize;
+        let mut page = Page::default();
+        let (mut large, mut last) = (0, None);
+        let mut cut = false;
+        for row in &rows {
+            if large >= PAGE_BYTES {
+                cut = true;
+                break;
+            }
+            self.primary(row)?;
+            page.raw_count += 1;
+            last = row.text(1).map_err(|e| self.undecodable(e))?;
+            match self.decode(row)? {
+                Decoded::Row(row) => page.rows.push(row),
+                Decoded::Poison(p) => page.poison.push(p),
+                Decoded::Large(id) => match self.read(&id).await? {
+                    Reading::Present(row) => {
+                        large += row.body.len();
+                        page.rows.push(row);
+                    }
+                    // Gone since the page's statement.
+                    Reading::Absent => {}
+                    Reading::Unknown(reason) => page.poison.push(Poison { id, reason }),
+                },
+            }
+        }
+        page.next = if full || cut { last } else { None };
+        Ok(page)
+    }
+
+    pub(super) async fn check(&self) -> Result<SourceInfo, Error> {
+        let rows = self.fetch(self.statements().check, &[]).await?;
+        let row = rows.first().ok_or_else(|| self.odd("no answer to the check"))?;
+        self.primary(row)?;
+        let server = row.text(1).map_err(|e| self.undecodable(e))?.unwrap_or_default();
+        Ok(SourceInfo { mode: "sql", place: self.db.label().to_owned(), server })
+    }
+
+    pub(super) async fn pre_image(&self, name: &str) -> PreImage {
+        if self.impossible(name) {
+            return PreImage::None;
+        }
+        let Ok(rows) = self.fetch(self.statements().pre_image, args![name]).await else { return PreImage::Unknown };
+        let Some(row) = rows.first() else { return PreImage::Unknown };
+        if self.primary(row).is_err() {
+            return PreImage::Unknown;
+        }
+        match (row.text(1), row.int(2), row.int(3)) {
+            (Ok(None), ..) => PreImage::None,
+            (Ok(Some(_)), Ok(Some(created)), Ok(modified)) => PreImage::Row { created, modified: modified.unwrap_or(created) },
+            _ => PreImage::Unknown,
+        }
+    }
+
+    async fn fetch(&self, sql: &'static str, args: &[db::Arg]) -> Result<Vec<Row>, Error> {
+        self.db.fetch(sql, args).await.map_err(|e| self.explain(e))
+    }
+
+    /// The two failures that an operator mends get words of their own.
+    fn explain(&self, e: db::Error) -> Error {
+        if let db::Error::Statement { source: sqlx::Error::Database(d), .. } = &e {
+            let number = d.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(sqlx::mysql::MySqlDatabaseError::number);
+            let code = d.code().unwrap_or_default();
+            match (number, &*code) {
+                (Some(1142 | 1143), _) | (None, "42501") => return Error::NoRight(self.db.label().to_owned()),
+                (Some(1146), _) | (None, "42P01") => return Error::NoTable(self.db.label().to_owned()),
+                // SQLite has one code for every mistake in a statement, and ours are right where the table is there.
+                (None, "1") if self.db.dialect() == Dialect::Sqlite => return Error::NoTable(self.db.label().to_owned()),
+                _ => {}
+            }
+        }
+        Error::Database(e)
+    }
+
+    fn primary(&self, row: &Row) -> Result<(), Error> {
+        let state = row.text(0).map_err(|e| self.undecodable(e))?.unwrap_or_default();
+        if state.split('/').all(|s| matches!(s, "0" | "off" | "OFF")) { Ok(()) } else { Err(Error::NotPrimary(self.db.label().to_owned())) }
+    }
+
+    fn decode(&self, row: &Row) -> Result<Decoded, Error> {
+        let id = row.text(1).map_err(|e| self.undecodable(e))?.ok_or_else(|| self.odd("a row with no id"))?;
+        let poison = |reason: String| Ok(Decoded::Poison(Poison { id: id.clone(), reason }));
+        let kind = match row.text(2) {
+            Ok(Some(kind)) => kind,
+            Ok(None) => return poison("the row has no type".into()),
+            // Driver errors of this kind name column types, never values.
+            Err(e) => return poison(format!("the type cannot be decoded: {e}")),
+        };
+        let created = match row.int(4) {
+            Ok(Some(created)) => created,
+            Ok(None) => return poison("created_at is NULL".into()),
+            Err(e) => return poison(format!("created_at cannot be decoded: {e}")),
+        };
+        let modified = match row.int(5) {
+            Ok(modified) => modified,
+            Err(e) => return poison(format!("last_modified_at cannot be decoded: {e}")),
+        };
+        let body = match (row.text(3), row.int(6)) {
+            (Ok(Some(body)), _) => body,
+            (Ok(None), _) if kind != "kubernetes" => String::new(),
+            (Ok(None), Ok(Some(bytes))) if bytes > MAX_BODY => return poison(too_large()),
+            (Ok(None), Ok(Some(_))) => return Ok(Decoded::Large(id)),
+            (Ok(None), _) => return poison("the body is NULL".into()),
+            (Err(e), _) => return poison(format!("the body cannot be decoded: {e}")),
+        };
+        Ok(Decoded::Row(SourceRow { id, kind, body, incarnation: Incarnation(created), modified }))
+    }
+
+    fn undecodable(&self, e: sqlx::Error) -> Error {
+        Error::Database(self.db.row_error(e))
+    }
+
+    fn odd(&self, what: &'static str) -> Error {
+        Error::Database(self.db.row_error(sqlx::Error::Protocol(what.into())))
+    }
+}
+
+fn too_large() -> String {
+    format!("the definition is larger than {} MiB", MAX_BODY / 1024 / 1024)
+}
