@@ -1,0 +1,72 @@
+# What to do with a checkout. On a fresh Debian machine with a Rust toolchain and apt, each target installs what it needs.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Steps share one target folder and two databases: in order, whatever -j says.
+.NOTPARALLEL:
+
+export PATH := $(CURDIR)/.run/tools/bin:$(PATH)
+STEP := @scripts/step
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+.PHONY: build
+build: ## Build both programs as they would be shipped (target/release)
+	@scripts/install.sh compiler
+	$(STEP) "release build" cargo build --locked --release
+
+.PHONY: demo
+demo: ## Show the main job on embedded defaults; ends by itself
+	@scripts/install.sh compiler
+	@cargo build --locked --bin fairlead
+	@cargo run --locked --quiet --bin fairlead -- demo
+
+.PHONY: test
+test: lint databases ## Lints, then every test but the end-to-end ones
+	$(STEP) "tests: build" cargo test --locked --no-run --lib --bins --test integration --test model
+	$(STEP) "tests: library and programs" cargo test --locked --quiet --lib --bins
+	$(STEP) "tests: integration" cargo test --locked --quiet --test integration
+	$(STEP) "tests: model of the mirror's protocol" cargo test --locked --quiet --test model
+	$(STEP) "tests: examples in the documentation" cargo test --locked --quiet --doc
+
+.PHONY: lint
+lint: ## Format, clippy with warnings denied, dependencies
+	$(STEP) "install: compiler" scripts/install.sh compiler
+	$(STEP) "install: lints" scripts/install.sh lints
+	$(STEP) "rustfmt" cargo fmt --check
+	$(STEP) "clippy" cargo clippy --locked --all-targets --all-features -- -D warnings
+	$(STEP) "cargo deny: bans, licences, sources" cargo deny --locked check bans licenses sources
+	$(STEP) "cargo deny: advisories" scripts/advisories.sh
+	$(STEP) "cargo machete: unused dependencies" cargo machete
+
+.PHONY: databases
+databases: ## Start the tests' own MariaDB and PostgreSQL (make databases-down stops them)
+	$(STEP) "install: databases" scripts/install.sh databases
+	$(STEP) "databases" tests/databases.sh up
+
+.PHONY: databases-down
+databases-down:
+	@tests/databases.sh down
+
+.PHONY: e2e
+e2e: databases ## The main job on real Clouddrivers and Gate, as FAIRLEAD_E2E_* name them (docs/testing.md)
+	$(STEP) "end to end: build" cargo test --locked --no-run --features failpoints --test e2e
+	$(STEP) "end to end" cargo test --locked --features failpoints --test e2e -- --nocapture
+
+.PHONY: storm
+storm: databases ## The long crash storms, on each Clouddriver and database (docs/testing.md)
+	$(STEP) "storm: build" cargo test --locked --no-run --features failpoints --test e2e
+	$(STEP) "storm" env FAIRLEAD_STORM=long cargo test --locked --features failpoints --test e2e -- --nocapture storm
+
+.PHONY: bench
+bench: databases ## Measure: a mirrored POST against a direct one, and the mirror's lag (docs/testing.md)
+	$(STEP) "bench: build" cargo bench --locked --no-run
+	$(STEP) "bench" cargo bench --locked --bench mirror_post
+
+.PHONY: clean
+clean: databases-down ## Stop the tests' databases and remove what was built, their data too
+	@cargo clean
+	@rm -rf .run
