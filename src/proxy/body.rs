@@ -11,6 +11,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+pub use super::answer::Answer;
+
 /// The error of a body that broke off. It carries no bytes of the body.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -22,7 +24,9 @@ pub enum Body {
     Full(Full<Bytes>),
     /// Straight from hyper.
     Incoming(Incoming),
-    /// Anything else, such as a body that was looked at, or one that gives its connection back at its end.
+    /// Clouddriver's answer, which gives its connection back at its end.
+    Answer(Answer),
+    /// Anything else, such as a body that was looked at.
     Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>),
 }
 
@@ -47,6 +51,7 @@ impl HttpBody for Body {
             Self::Empty => Poll::Ready(None),
             Self::Full(b) => Pin::new(b).poll_frame(cx).map_err(|e| match e {}),
             Self::Incoming(b) => Pin::new(b).poll_frame(cx).map_err(Into::into),
+            Self::Answer(b) => Pin::new(b).poll_frame(cx),
             Self::Boxed(b) => b.as_mut().poll_frame(cx),
         }
     }
@@ -56,6 +61,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(b) => b.is_end_stream(),
             Self::Incoming(b) => b.is_end_stream(),
+            Self::Answer(b) => b.is_end_stream(),
             Self::Boxed(b) => b.is_end_stream(),
         }
     }
@@ -65,6 +71,7 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(b) => b.size_hint(),
             Self::Incoming(b) => b.size_hint(),
+            Self::Answer(b) => b.size_hint(),
             Self::Boxed(b) => b.size_hint(),
         }
     }

@@ -9,8 +9,12 @@ async fn main() {
         d.make_accounts_table().await;
         let cd = d.clouddriver_user().await;
         let fl = d.fairlead_user().await;
-        let _ = cd; let c = d.admin.clone();
-        println!("{:?}", c.exec(&format!("insert into accounts values ({}, 'kubernetes', '{{\"a\":1}}', 1, 2, 'x')", c.quoted("a'b\\c"))).await);
+        let _ = cd;
+        let c = d.admin.clone();
+        println!(
+            "{:?}",
+            c.exec(&format!("insert into accounts values ({}, 'kubernetes', '{{\"a\":1}}', 1, 2, 'x')", c.quoted("a'b\\c"))).await
+        );
         let f = Sql::open(&d.url_as(&fl));
         println!("{:?}", f.rows("select id, body, created_at, null from accounts").await);
         println!("{:?}", f.try_exec("update accounts set type='x'").await);

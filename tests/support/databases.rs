@@ -100,9 +100,7 @@ impl Sql {
         Ok(match self {
             Self::MariaDb(p) => {
                 let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(p).await?;
-                rows.iter()
-                    .map(|r| (0..r.len()).map(|i| r.get_unchecked::<Option<Vec<u8>>, _>(i).map(lossy)).collect())
-                    .collect()
+                rows.iter().map(|r| (0..r.len()).map(|i| r.get_unchecked::<Option<Vec<u8>>, _>(i).map(lossy)).collect()).collect()
             }
             Self::Postgres(p) => {
                 let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(p).await?;
@@ -123,7 +121,9 @@ impl Sql {
     /// The first column of the first row as a number; 0 for NULL and for no row.
     pub async fn number(&self, sql: &str) -> i64 {
         let rows = self.rows(sql).await;
-        rows.first().and_then(|r| r.first().cloned().flatten()).map_or(0, |t| t.parse().unwrap_or_else(|_| panic!("{t} is no number\nin: {sql}")))
+        rows.first()
+            .and_then(|r| r.first().cloned().flatten())
+            .map_or(0, |t| t.parse().unwrap_or_else(|_| panic!("{t} is no number\nin: {sql}")))
     }
 
     /// A text as a literal of this server's SQL (a backslash is an escape on MariaDB only).

@@ -1,0 +1,133 @@
+//! Why Clouddriver gave no answer, and whether it can have seen the request.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// What an error knows about the request that it ended.
+pub trait Delivery {
+    /// True only where no byte of the request can have reached Clouddriver, so that it cannot have acted on it. False is "it may
+    /// have": a broken connection, a time-out while waiting, a body that broke off half-way.
+    fn certainly_not_delivered(&self) -> bool;
+}
+
+/// A request that got no answer from Clouddriver. Its text names the hop and the cause, and nothing of the request.
+#[derive(Debug, thiserror::Error)]
+#[error("Clouddriver at {hop}: {cause}")]
+pub struct UpstreamError {
+    /// Clouddriver as `host:port`.
+    pub hop: Arc<str>,
+    /// What happened.
+    pub cause: Cause,
+}
+
+/// The closed set of causes; also the label of the metric.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The name could not be resolved.
+    #[error("its name cannot be resolved: {0}")]
+    Dns(io::Error),
+    /// Nothing listens there.
+    #[error("connection refused")]
+    Refused,
+    /// No connection for another reason (no route, no descriptor).
+    #[error("no connection: {0}")]
+    Connect(io::Error),
+    /// No address accepted within the connect time-out.
+    #[error("no connection within {0:?}")]
+    ConnectTimeout(Duration),
+    /// A fresh connection was closed before the request was written.
+    #[error("the connection was closed before the request was sent")]
+    ClosedUnsent,
+    /// The connection broke after the request was (perhaps in part) sent and before the head of an answer.
+    #[error("the connection broke before an answer; the request may have been acted on")]
+    Broken(#[source] hyper::Error),
+    /// No head of an answer within the response time-out.
+    #[error("no answer within {0:?}; the request may have been acted on")]
+    ResponseTimeout(Duration),
+    /// What came back is not an answer that could be passed on.
+    #[error("its answer is not valid HTTP: {0}")]
+    BadAnswer(String),
+    /// The client's body broke off or was malformed; Clouddriver's connection was closed with the body unfinished.
+    #[error("not forwarded in full: the request's body broke off")]
+    RequestBody,
+    /// A request that must not be forwarded as it is.
+    #[error("not forwarded: {1}")]
+    Unforwardable(StatusCode, &'static str),
+}
+
+impl Cause {
+    /// All labels, in the order of [`Cause::index`].
+    pub(super) const LABELS: [&'static str; 10] = [
+        "dns",
+        "refused",
+        "connect",
+        "connect_timeout",
+        "closed_unsent",
+        "broken",
+        "response_timeout",
+        "bad_answer",
+        "request_body",
+        "unforwardable",
+    ];
+
+    pub(super) fn index(&self) -> usize {
+        match self {
+            Self::Dns(_) => 0,
+            Self::Refused => 1,
+            Self::Connect(_) => 2,
+            Self::ConnectTimeout(_) => 3,
+            Self::ClosedUnsent => 4,
+            Self::Broken(_) => 5,
+            Self::ResponseTimeout(_) => 6,
+            Self::BadAnswer(_) => 7,
+            Self::RequestBody => 8,
+            Self::Unforwardable(..) => 9,
+        }
+    }
+
+    /// The metric's label.
+    pub fn label(&self) -> &'static str {
+        Self::LABELS[self.index()]
+    }
+
+    /// The status of our answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::ConnectTimeout(_) | Self::ResponseTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::RequestBody => StatusCode::BAD_REQUEST,
+            Self::Unforwardable(status, _) => *status,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The `exception` of our answer.
+    pub fn exception(&self) -> &'static str {
+        match self {
+            Self::Dns(_) => "UpstreamUnknownHost",
+            Self::Refused | Self::Connect(_) | Self::ClosedUnsent => "UpstreamConnectFailed",
+            Self::ConnectTimeout(_) => "UpstreamConnectTimeout",
+            Self::Broken(_) => "UpstreamConnectionBroken",
+            Self::ResponseTimeout(_) => "UpstreamResponseTimeout",
+            Self::BadAnswer(_) => "UpstreamBadAnswer",
+            Self::RequestBody => "RequestBodyBroken",
+            Self::Unforwardable(..) => "RequestNotForwardable",
+        }
+    }
+}
+
+impl Delivery for UpstreamError {
+    fn certainly_not_delivered(&self) -> bool {
+        match self.cause {
+            Cause::Dns(_)
+            | Cause::Refused
+            | Cause::Connect(_)
+            | Cause::ConnectTimeout(_)
+            | Cause::ClosedUnsent
+            | Cause::Unforwardable(..) => true,
+            Cause::Broken(_) | Cause::ResponseTimeout(_) | Cause::BadAnswer(_) | Cause::RequestBody => false,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Errors become answers here, in the shape of Spinnaker's own: `{"timestamp","status","error","exception","message"}`.
+//!
+//! Gate hands on only the status and `message`, and repeats a POST by itself on 408 and on 503 with `Retry-After: 0`; so
+//! `message` says what matters, and those two never come from here.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use tower::Service;
+
+use super::{Body, UpstreamError};
+
+/// The header that Spinnaker's services log a request by.
+pub const REQUEST_ID: &str = "x-spinnaker-request-id";
+
+/// The one builder of answers that say what went wrong. `message` must hold nothing of the client's data; `retry_after` is in
+/// seconds, and 0 becomes 1. A status of 408 becomes 400.
+pub fn error(status: StatusCode, exception: &str, message: &str, retry_after: Option<u32>) -> Response<Body> {
+    let status = if status == StatusCode::REQUEST_TIMEOUT { StatusCode::BAD_REQUEST } else { status };
+    let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    let body = serde_json::json!({
+        "timestamp": timestamp,
+        "status": status.as_u16(),
+        "error": status.canonical_reason().unwrap_or("Error"),
+        "exception": exception,
+        "message": message,
+    })
+    .to_string();
+    let mut answer = Response::new(Body::from_bytes(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    answer
+}
+
+/// What a log line may say of a request: never a header's value but its id, never the query.
+#[derive(Clone, Debug)]
+pub(super) struct Summary {
+    method: Method,
+    uri: Uri,
+    id: Option<HeaderValue>,
+    has_body: bool,
+}
+
+impl Summary {
+    pub(super) fn of(request: &Request<Body>) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            id: request.headers().get(REQUEST_ID).cloned(),
+            has_body: !http_body::Body::is_end_stream(request.body()),
+        }
+    }
+
+    pub(super) fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The id, if it is one: a client may send anything, and a log line should stay a line.
+    pub(super) fn id(&self) -> &str {
+        self.id.as_ref().and_then(|id| id.to_str().ok()).filter(|id| id.len() <= 128).unwrap_or("-")
+    }
+}
+
+/// Turns an [`UpstreamError`] into an answer and a line in the log; what comes from Clouddriver passes untouched.
+///
+/// The client's leaving drops the inner future. Boxed future: one allocation, beside the one of the call to Clouddriver.
+#[derive(Clone, Debug)]
+pub struct Respond<S> {
+    inner: S,
+}
+
+impl<S> Respond<S> {
+    /// Around a service whose errors are Clouddriver's.
+    pub fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S> Service<Request<Body>> for Respond<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = UpstreamError>,
+    S::Future: 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // An inner service that is not ready for an error of its own would say so again when called.
+        self.inner.poll_ready(cx).map(|_| Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let summary = Summary::of(&request);
+        let answer = self.inner.call(request);
+        Box::pin(async move { Ok(answer.await.unwrap_or_else(|error| refuse(&summary, &error))) })
+    }
+}
+
+fn refuse(summary: &Summary, failed: &UpstreamError) -> Response<Body> {
+    tracing::warn!(
+        request_id = summary.id(),
+        method = summary.method(),
+        path = summary.path(),
+        hop = &*failed.hop,
+        cause = failed.cause.label(),
+        "{failed}"
+    );
+    let mut answer = error(failed.cause.status(), failed.cause.exception(), &failed.to_string(), None);
+    if summary.has_body {
+        // Its body may not have been read to its end, and then the connection cannot be used again. Said, not just done: a client
+        // that finds a kept connection closed may send its next POST twice.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gate_is_never_told_to_repeat() {
+        let answer = error(StatusCode::SERVICE_UNAVAILABLE, "X", "m", Some(0));
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "1");
+        assert_ne!(error(StatusCode::REQUEST_TIMEOUT, "X", "m", None).status(), StatusCode::REQUEST_TIMEOUT);
+    }
+}

@@ -1,0 +1,166 @@
+//! The data plane: its threads, and the handle that ends them.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{oneshot, watch};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, timeout_at};
+use tower::Service;
+
+use super::accept::{Acceptor, Phase};
+use super::{Body, Metrics, listen};
+
+/// Where and how to serve.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Port 0: the system chooses, [`Handle::local_addr`] tells.
+    pub listen: SocketAddr,
+    /// 0: one for each core.
+    pub threads: usize,
+    /// For a client to send a request's head; also how long a kept connection may be idle.
+    pub header_timeout: Duration,
+    /// For each thread; more wait in the kernel's queue until one ends.
+    pub max_connections: usize,
+}
+
+impl Config {
+    /// As the operator set it.
+    pub fn new(settings: &crate::config::Settings) -> Self {
+        Self {
+            listen: settings.listen,
+            threads: settings.proxy.threads,
+            header_timeout: settings.proxy.header_timeout,
+            max_connections: 16_384,
+        }
+    }
+}
+
+/// Why the data plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// A thread or its runtime could not be made.
+    #[error("cannot start a data-plane thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The factory panicked.
+    #[error("a data-plane thread failed while it built its services")]
+    Factory,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Client connections that were still open at the deadline and were cut.
+    pub aborted: usize,
+    /// Threads on which other work (an account change whose client had left) was still running at the deadline and was cut.
+    pub unfinished: usize,
+}
+
+/// The running data plane. Dropped without [`Handle::drain`], it tells the threads to stop at once and waits for nothing.
+#[derive(Debug)]
+pub struct Handle {
+    address: SocketAddr,
+    phase: watch::Sender<Phase>,
+    threads: Vec<(JoinHandle<()>, oneshot::Receiver<Drained>)>,
+}
+
+/// Binds the listeners and starts the threads; returns when all of them accept.
+///
+/// Each thread calls a clone of `factory` once, inside its `LocalSet`, to build its own services, which need not be `Send`. A panic
+/// in a request is a 500 there and nowhere else.
+pub fn serve<F, S>(config: &Config, metrics: &Metrics, factory: F) -> Result<Handle, ServeError>
+where
+    F: FnOnce() -> S + Send + Clone + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
+{
+    let count = match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let listeners = listen::bind(config.listen, count).map_err(|e| ServeError::Listen(config.listen, e))?;
+    let address = listeners[0].local_addr().map_err(|e| ServeError::Listen(config.listen, e))?;
+    let (phase, receiver) = watch::channel(Phase::Serve);
+    let mut handle = Handle { address, phase, threads: Vec::with_capacity(count) };
+    let (ready, started) = std::sync::mpsc::channel();
+    for (i, listener) in listeners.into_iter().enumerate() {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
+        let (done, ended) = oneshot::channel();
+        let (factory, counters, phase, ready) = (factory.clone(), metrics.thread(), receiver.clone(), ready.clone());
+        let (header_timeout, max_connections) = (config.header_timeout, config.max_connections);
+        let body = move || {
+            let work = async move {
+                let listener = TcpListener::from_std(listener)?;
+                let acceptor = Acceptor { service: factory(), counters, header_timeout, max_connections };
+                let _ = ready.send(());
+                drop(ready);
+                Ok::<_, io::Error>(acceptor.run(listener, phase).await)
+            };
+            let drained = run(&runtime, work);
+            // Not a plain drop: that would wait for a name resolution that hangs.
+            runtime.shutdown_background();
+            let _ = done.send(drained);
+        };
+        let thread = std::thread::Builder::new().name(format!("proxy-{i}")).spawn(body).map_err(ServeError::Thread)?;
+        handle.threads.push((thread, ended));
+    }
+    drop(ready);
+    for _ in 0..count {
+        started.recv().map_err(|_| ServeError::Factory)?;
+    }
+    Ok(handle)
+}
+
+fn run(runtime: &Runtime, work: impl Future<Output = io::Result<(Instant, usize)>>) -> Drained {
+    let local = LocalSet::new();
+    runtime.block_on(async {
+        match local.run_until(work).await {
+            Ok((deadline, aborted)) => {
+                // What is left are changes that go on without their client, and pooled connections, which end by themselves now
+                // that nobody holds the pool.
+                let rest = if aborted > 0 { Instant::now() } else { deadline };
+                let unfinished = timeout_at(rest, local).await.is_err();
+                Drained { aborted, unfinished: usize::from(unfinished && aborted == 0) }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a data-plane thread cannot use its listener");
+                Drained::default()
+            }
+        }
+    })
+}
+
+impl Handle {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops to accept, closes idle connections, lets requests in flight finish (their answers say `Connection: close`), and after
+    /// `timeout` cuts what is left. Returns when all threads have ended, soon after `timeout` at the latest. Dropping the future
+    /// cuts at once.
+    pub async fn drain(mut self, timeout: Duration) -> Drained {
+        let _ = self.phase.send(Phase::DrainUntil(Instant::now() + timeout));
+        let mut sum = Drained::default();
+        for (thread, ended) in std::mem::take(&mut self.threads) {
+            match ended.await {
+                Ok(drained) => {
+                    sum.aborted += drained.aborted;
+                    sum.unfinished += drained.unfinished;
+                    // It has sent its last word and only returns now.
+                    let _ = thread.join();
+                }
+                Err(_) => tracing::error!("a data-plane thread had ended by a panic"),
+            }
+        }
+        sum
+    }
+}
