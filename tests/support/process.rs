@@ -1,1 +1,258 @@
-//! Comes with the next delivery.
+//! The `fairlead` binary as an operator runs it: a process with a configuration file, which can be killed, paused and drained.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::http;
+
+/// Where logs and configurations of a run go: `target/e2e/NAME`.
+pub fn folder(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/").join("e2e").join(name);
+    std::fs::create_dir_all(&path).expect("a folder below target/");
+    path
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+/// A child process with a log file, killed at the latest when the value is dropped.
+pub struct Process {
+    pub name: String,
+    pub log: PathBuf,
+    child: Child,
+}
+
+impl Process {
+    /// Starts `command`; its output is appended to `log`.
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Self {
+        let out = OpenOptions::new().create(true).append(true).open(log).expect("a log file");
+        let err = out.try_clone().expect("a second handle");
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap_or_else(|e| panic!("{name} does not start: {e}"));
+        Self { name: name.to_owned(), log: log.to_owned(), child }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name (`STOP`, `CONT`, `TERM`).
+    pub fn signal(&self, signal: &str) {
+        // A child that was not waited for keeps its number, so this can hit no other process.
+        let _ = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Waits for its end, without holding up the runtime.
+    pub async fn end(&mut self, bound: Duration) -> Option<ExitStatus> {
+        let start = Instant::now();
+        while start.elapsed() < bound {
+            if let Some(status) = self.ended() {
+                return Some(status);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        None
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self, bytes: u64) -> String {
+        let Ok(mut file) = File::open(&self.log) else { return String::new() };
+        let length = file.metadata().map_or(0, |m| m.len());
+        let _ = file.seek(SeekFrom::Start(length.saturating_sub(bytes)));
+        let mut tail = Vec::new();
+        let _ = file.read_to_end(&mut tail);
+        String::from_utf8_lossy(&tail).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// How a `fairlead serve` is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Folder and log are named by it.
+    pub name: String,
+    pub port: u16,
+    pub admin_port: u16,
+    /// Where it believes Clouddriver to be.
+    pub clouddriver_port: u16,
+    /// JDBC URL and user (its password is its name) of the default pool; none: the embedded SQLite.
+    pub database: Option<(String, String)>,
+    /// More YAML, laid over the rest.
+    pub more: String,
+}
+
+/// What crash tests use in place of minutes: how long a change of unknown outcome is looked after.
+pub const UNKNOWN_WINDOW: Duration = Duration::from_secs(8);
+
+/// A lease and a heartbeat that are short enough for tests.
+pub const SHORT_TIMES: &str = "\
+kubesvc.dynamicAccounts.interceptor.unknownOutcomeWindow: 8s
+fairlead.replica:
+  lease: 2s
+  heartbeat: 300ms
+";
+
+impl Setup {
+    pub fn new(name: &str, clouddriver_port: u16) -> Self {
+        Self {
+            name: name.to_owned(),
+            port: free_port(),
+            admin_port: free_port(),
+            clouddriver_port,
+            database: None,
+            more: SHORT_TIMES.to_owned(),
+        }
+    }
+
+    /// Sets the default pool.
+    pub fn database(mut self, jdbc: &str, user: &str) -> Self {
+        self.database = Some((jdbc.to_owned(), user.to_owned()));
+        self
+    }
+
+    /// Adds a file that is laid over the others.
+    pub fn with(mut self, yaml: &str) -> Self {
+        self.more.push_str(yaml);
+        self.more.push('\n');
+        self
+    }
+
+    fn yaml(&self) -> String {
+        let mut yaml = format!(
+            "server: {{ address: 127.0.0.1, port: {} }}\n\
+             fairlead:\n  admin: {{ address: 127.0.0.1, port: {} }}\n  replica.id: {}\n\
+             services.clouddriver.baseUrl: http://127.0.0.1:{}\n",
+            self.port, self.admin_port, self.name, self.clouddriver_port
+        );
+        if let Some((jdbc, user)) = &self.database {
+            yaml.push_str(&format!(
+                "sql:\n  enabled: true\n  connectionPools:\n    default:\n      default: true\n      jdbcUrl: {jdbc}\n      user: {user}\n      password: {user}\n"
+            ));
+        }
+        yaml
+    }
+}
+
+/// A running `fairlead serve`.
+pub struct Fairlead {
+    pub setup: Setup,
+    pub folder: PathBuf,
+    process: Process,
+}
+
+impl Fairlead {
+    /// Writes the configuration, starts the process, waits until it is ready.
+    pub async fn start(setup: Setup) -> Self {
+        let mut fairlead = Self::spawn(setup);
+        fairlead.ready().await;
+        fairlead
+    }
+
+    /// As [`Fairlead::start`], without waiting.
+    pub fn spawn(setup: Setup) -> Self {
+        let folder = folder(&setup.name);
+        std::fs::write(folder.join("fairlead.yml"), setup.yaml()).expect("a configuration file");
+        std::fs::write(folder.join("more.yml"), &setup.more).expect("a configuration file");
+        let process = launch(&setup, &folder);
+        Self { setup, folder, process }
+    }
+
+    /// Waits until the admin listener says ready.
+    pub async fn ready(&mut self) {
+        let start = Instant::now();
+        loop {
+            if let Ok(answer) = http::get(self.setup.admin_port, "/health/ready").await
+                && answer.status == 200
+            {
+                return;
+            }
+            if let Some(status) = self.process.ended() {
+                panic!("{} ended at start ({status}):\n{}", self.setup.name, self.process.log_tail(4000));
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "{} is not ready:\n{}", self.setup.name, self.process.log_tail(4000));
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts again after [`Fairlead::kill`], with the same configuration and ports; does not wait.
+    pub fn launch_again(&mut self) {
+        self.process = launch(&self.setup, &self.folder);
+    }
+
+    /// Stops the world for it (`SIGSTOP`).
+    pub fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// SIGTERM, and waits for an orderly end.
+    pub async fn drain(&mut self) -> ExitStatus {
+        self.process.signal("TERM");
+        match self.process.end(Duration::from_secs(40)).await {
+            Some(status) => status,
+            None => panic!("{} does not end after SIGTERM:\n{}", self.setup.name, self.process.log_tail(4000)),
+        }
+    }
+
+    /// The value of a metric without labels, or the sum over its labels; `None` while it is not there.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let text = http::get(self.setup.admin_port, "/metrics").await.ok()?.text();
+        let values: Vec<f64> = text
+            .lines()
+            .filter(|l| !l.starts_with('#'))
+            .filter_map(|l| l.split_once([' ', '{']).filter(|(n, _)| *n == name).and_then(|_| l.rsplit(' ').next()?.parse().ok()))
+            .collect();
+        if values.is_empty() { None } else { Some(values.iter().sum()) }
+    }
+
+    /// Everything this process has told anybody but its clients: the log of all its lives, metrics, info.
+    pub async fn told(&self) -> String {
+        let mut told = std::fs::read(&self.process.log).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
+        for page in ["/metrics", "/info", "/health/ready"] {
+            told.push_str(&http::get(self.setup.admin_port, page).await.map(|a| a.text()).unwrap_or_default());
+        }
+        told
+    }
+
+    /// The end of the log, for a failure's message.
+    pub fn log_tail(&self) -> String {
+        self.process.log_tail(6000)
+    }
+}
+
+fn launch(setup: &Setup, folder: &Path) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fairlead"));
+    command.arg("serve").arg("--config").arg(folder.join("fairlead.yml")).arg("--config").arg(folder.join("more.yml")).current_dir(folder);
+    Process::spawn(&setup.name, command, &folder.join("fairlead.log"))
+}

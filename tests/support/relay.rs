@@ -1,1 +1,123 @@
-//! Comes with the next delivery.
+//! A TCP relay that can fail: it stands between Fairlead and its database, or between Fairlead and Clouddriver.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What the relay does with bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Passes them on.
+    Pass,
+    /// Takes connections and closes them at once, and closes those it has: a server that was stopped.
+    Refuse,
+    /// Holds all bytes back until the mode changes: a server that hangs, or a network that swallows packets.
+    Stall,
+    /// Passes each piece on after this time: a slow server.
+    Slow(Duration),
+    /// Passes what the client sends; when the server answers, the connection is cut and the answer is gone.
+    LoseAnswers,
+}
+
+/// A relay to one address. It ends when it is dropped.
+pub struct Relay {
+    pub port: u16,
+    mode: watch::Sender<Mode>,
+    /// How many answers were lost.
+    lost: Arc<AtomicU32>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Relay {
+    /// Listens on a free port and passes on to `host:port`.
+    pub async fn start(host: &str, port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let own = listener.local_addr().expect("an address").port();
+        let (mode, seen) = watch::channel(Mode::Pass);
+        let lost = Arc::new(AtomicU32::new(0));
+        let (target, counter) = ((host.to_owned(), port), lost.clone());
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let Ok((client, _)) = listener.accept().await else { continue };
+                while connections.try_join_next().is_some() {}
+                connections.spawn(connection(client, target.clone(), seen.clone(), counter.clone()));
+            }
+        });
+        Self { port: own, mode, lost, task }
+    }
+
+    /// Changes the mode for live connections and new ones.
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// Cuts all live connections; new ones pass.
+    pub async fn cut(&self) {
+        let before = *self.mode.borrow();
+        self.set(Mode::Refuse);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.set(before);
+    }
+
+    /// How many answers were lost so far.
+    pub fn lost(&self) -> u32 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn connection(client: TcpStream, target: (String, u16), mut mode: watch::Receiver<Mode>, lost: Arc<AtomicU32>) {
+    if *mode.borrow_and_update() == Mode::Refuse {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(target).await else { return };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (mut client_in, mut client_out) = client.into_split();
+    let (mut server_in, mut server_out) = server.into_split();
+    let mut refused = mode.clone();
+    let (up_mode, down_mode) = (mode.clone(), mode);
+    tokio::select! {
+        _ = async {
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(n) = client_in.read(&mut buffer).await {
+                if n == 0 { break; }
+                hold(up_mode.clone()).await;
+                if server_out.write_all(&buffer[..n]).await.is_err() { break; }
+            }
+            // A half-closed client may still read its answer.
+            let _ = server_out.shutdown().await;
+            std::future::pending::<()>().await;
+        } => {}
+        () = async {
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(n) = server_in.read(&mut buffer).await {
+                if n == 0 { break; }
+                if *down_mode.borrow() == Mode::LoseAnswers {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                hold(down_mode.clone()).await;
+                if client_out.write_all(&buffer[..n]).await.is_err() { break; }
+            }
+        } => {}
+        _ = refused.wait_for(|m| *m == Mode::Refuse) => {}
+    }
+}
+
+async fn hold(mut mode: watch::Receiver<Mode>) {
+    let now = *mode.borrow();
+    if let Mode::Slow(time) = now {
+        tokio::time::sleep(time).await;
+    }
+    let _ = mode.wait_for(|m| *m != Mode::Stall).await;
+}
