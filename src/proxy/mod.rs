@@ -14,6 +14,7 @@ mod error;
 mod headers;
 mod listen;
 pub mod metrics;
+pub mod path;
 mod pool;
 pub mod respond;
 pub mod serve;
