@@ -125,6 +125,20 @@ pub enum Error {
         /// How long was waited.
         waited: Duration,
     },
+    /// The server has no room left for what was to be written.
+    #[error("{database}: the server has no room left ({source})")]
+    NoRoom {
+        /// Which pool.
+        database: Arc<str>,
+        /// The driver's words.
+        source: sqlx::Error,
+    },
+    /// The tables have not been made ready yet.
+    #[error("{database}: the tables are not ready yet")]
+    NotReady {
+        /// Which pool.
+        database: Arc<str>,
+    },
     /// Anything else: a missing right, a bad statement, a value that does not fit. Trying again does not help.
     #[error("{database}: {source}")]
     Statement {
@@ -144,6 +158,15 @@ impl Error {
     /// Will trying later help, with nothing changed by us?
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Statement { .. })
+    }
+
+    /// Was it refused because a column of that name is there already?
+    pub(super) fn says_column_exists(&self) -> bool {
+        let Self::Statement { source, .. } = self else { return false };
+        source.as_database_error().is_some_and(|d| match d.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+            Some(m) => m.number() == 1060,
+            None => d.code().is_some_and(|c| c == "42701") || d.message().starts_with("duplicate column name"),
+        })
     }
 }
 
@@ -349,28 +372,15 @@ impl Db {
         t
     }
 
-    fn classify(&self, e: sqlx::Error) -> Error {
-        let database = self.label.clone();
-        match &e {
-            sqlx::Error::PoolTimedOut => Error::PoolExhausted { database, waited: self.acquire_timeout },
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
-                Error::Unreachable { database, source: e }
-            }
-            sqlx::Error::Database(d) => {
-                let number = d.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|m| m.number());
-                let code = d.code().unwrap_or_default().into_owned();
-                match (number, code.as_str()) {
-                    (Some(1205 | 1213), _) | (None, "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "517" | "262" | "773") => {
-                        Error::Contention { database, source: e }
-                    }
-                    (Some(1290 | 1792 | 1836), _) | (None, "25006") => Error::ReadOnly { database },
-                    (Some(1969 | 3024), _) | (None, "57014") => Error::Timeout { database, waited: self.statement_timeout },
-                    (Some(1040 | 1053 | 1077 | 1927 | 2006 | 2013), _)
-                    | (None, "57P01" | "57P02" | "57P03" | "53300" | "08006" | "08003") => Error::Unreachable { database, source: e },
-                    _ => Error::Statement { database, source: e },
-                }
-            }
-            _ => Error::Statement { database, source: e },
+    pub(super) fn classify(&self, e: sqlx::Error) -> Error {
+        classify(&self.label, self.acquire_timeout, self.statement_timeout, e)
+    }
+
+    /// The pool itself, where it is SQLite's.
+    pub(super) fn sqlite(&self) -> Option<&SqlitePool> {
+        match &self.pool {
+            Pool::Sqlite(p) => Some(p),
+            _ => None,
         }
     }
 
@@ -592,6 +602,33 @@ impl Tx<'_> {
                 }
             })
             .await;
+    }
+}
+
+/// Which class an error of the driver belongs to.
+pub(super) fn classify(label: &Arc<str>, acquire: Duration, statement: Duration, e: sqlx::Error) -> Error {
+    let database = label.clone();
+    match &e {
+        sqlx::Error::PoolTimedOut => Error::PoolExhausted { database, waited: acquire },
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
+            Error::Unreachable { database, source: e }
+        }
+        sqlx::Error::Database(d) => {
+            let number = d.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|m| m.number());
+            let code = d.code().unwrap_or_default().into_owned();
+            match (number, code.as_str()) {
+                (Some(1205 | 1213), _) | (None, "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "517" | "262" | "773") => {
+                    Error::Contention { database, source: e }
+                }
+                (Some(1290 | 1792 | 1836), _) | (None, "25006") => Error::ReadOnly { database },
+                (Some(1969 | 3024), _) | (None, "57014") => Error::Timeout { database, waited: statement },
+                (Some(1040 | 1053 | 1077 | 1927 | 2006 | 2013), _) | (None, "57P01" | "57P02" | "57P03" | "53300" | "08006" | "08003") => {
+                    Error::Unreachable { database, source: e }
+                }
+                _ => Error::Statement { database, source: e },
+            }
+        }
+        _ => Error::Statement { database, source: e },
     }
 }
 
