@@ -61,7 +61,10 @@ pub(super) async fn run(db: &Db, report: &mut Report) -> Result<Shape, MigrateEr
     })?;
     give_origins(db, &shape).await?;
     if !introspect::name_is_unique(db).await? {
-        report.warn(format!("{}: kubesvc_accounts has no unique index on name alone; add one, or another's writes may double a row", db.label()));
+        report.warn(format!(
+            "{}: kubesvc_accounts has no unique index on name alone; add one, or another's writes may double a row",
+            db.label()
+        ));
     }
     Ok(shape)
 }

@@ -221,7 +221,9 @@ async fn run_files(work: &Db, lock: &mut Lock) -> Result<(), MigrateError> {
             // A start that was killed, or that lacked a right, between a file and its mark: the file is run again.
             let clear = sqlx::query(AssertSqlSafe(format!("DELETE FROM {TABLE} WHERE success = FALSE"))).execute(&mut *conn).await;
             if let Err(e) = clear
-                && e.as_database_error().and_then(|d| d.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()).is_none_or(|m| m.number() != 1146)
+                && e.as_database_error()
+                    .and_then(|d| d.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>())
+                    .is_none_or(|m| m.number() != 1146)
             {
                 return Err(MigrateError::of(work.classify(e), "DELETE", TABLE));
             }
@@ -279,7 +281,8 @@ impl Lock {
                 let options = (**options).clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
                 let mut conn = tokio::time::timeout(bound, options.connect()).await.map_err(unreachable)?.map_err(failed)?;
                 // The advisory lock is of one database; schemas in it get keys of their own.
-                let asked = sqlx::query("SELECT pg_advisory_lock(hashtext('fairlead.migrate'), hashtext(current_schema()))").execute(&mut conn);
+                let asked =
+                    sqlx::query("SELECT pg_advisory_lock(hashtext('fairlead.migrate'), hashtext(current_schema()))").execute(&mut conn);
                 tokio::time::timeout(LOCK_WAIT, asked).await.map_err(|_| locked())?.map_err(failed)?;
                 Ok(Self::Postgres(conn))
             }
@@ -314,8 +317,7 @@ fn is_in_memory(path: &Path) -> bool {
 async fn lock_file(database: &str, path: &Path, locked: &impl Fn() -> MigrateError) -> Result<File, MigrateError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".migrate.lock");
-    let failed =
-        |source| MigrateError::LockFile { database: database.to_owned(), path: Path::new(&name).display().to_string(), source };
+    let failed = |source| MigrateError::LockFile { database: database.to_owned(), path: Path::new(&name).display().to_string(), source };
     let file = File::options().create(true).append(true).open(&name).map_err(failed)?;
     let until = Instant::now() + LOCK_WAIT;
     loop {

@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn a_kubeconfig_or_private_key_is_hidden_under_any_name() {
-        let v = json!({"kubeconfigFile": "users:\n- user: {client-key-data: canary}", "notes": ["-----BEGIN RSA PRIVATE KEY-----\ncanary"]});
+        let v =
+            json!({"kubeconfigFile": "users:\n- user: {client-key-data: canary}", "notes": ["-----BEGIN RSA PRIVATE KEY-----\ncanary"]});
         assert!(!mask(&v).to_string().contains("canary"));
     }
 

@@ -85,8 +85,8 @@ impl Found {
             "bool" | "boolean" => Class::Bool,
             "bit" | "varbit" => Class::Bit,
             "json" | "jsonb" => Class::Json,
-            "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "int2" | "int4" | "int8" | "decimal" | "numeric" | "float"
-            | "double" | "float4" | "float8" | "real" => Class::Int,
+            "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "int2" | "int4" | "int8" | "decimal" | "numeric"
+            | "float" | "double" | "float4" | "float8" | "real" => Class::Int,
             "char" | "varchar" | "bpchar" | "text" | "tinytext" | "mediumtext" | "longtext" | "name" | "citext" | "set" => Class::Text,
             "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "bytea" => Class::Blob,
             "timestamp" | "timestamptz" | "datetime" | "date" => Class::Time,
@@ -158,7 +158,10 @@ impl Shape {
         // Beside the definition, a statement carries names and the rest; and a driver that sends more than the server takes is cut off
         // with no error that could be told from a broken line. So the bound is ours, and lies below.
         let packet = packet.map_or(usize::MAX, |p| usize::try_from(p).unwrap_or(usize::MAX).saturating_sub(64 * 1024));
-        let column = shape.found("definition").and_then(|c| c.max_bytes.or(c.max_chars)).map_or(usize::MAX, |b| usize::try_from(b).unwrap_or(usize::MAX));
+        let column = shape
+            .found("definition")
+            .and_then(|c| c.max_bytes.or(c.max_chars))
+            .map_or(usize::MAX, |b| usize::try_from(b).unwrap_or(usize::MAX));
         shape.definition_limit = packet.min(column).min(super::DEFINITION_MAX);
         Ok(shape)
     }
@@ -312,7 +315,10 @@ mod tests {
             None,
         );
         let shape = shape.unwrap_or_else(|e| panic!("{e:?}"));
-        assert_eq!(shape.insert(&["name"]), "INSERT INTO kubesvc_accounts (name, \"dynamic\", \"Their Own\") VALUES (COALESCE(?, ''), false, 0)");
+        assert_eq!(
+            shape.insert(&["name"]),
+            "INSERT INTO kubesvc_accounts (name, \"dynamic\", \"Their Own\") VALUES (COALESCE(?, ''), false, 0)"
+        );
         assert_eq!(shape.assign(&["dynamic"]), "dynamic = COALESCE((? <> 0), false)");
     }
 
@@ -333,7 +339,8 @@ mod tests {
 
     #[test]
     fn a_definition_may_be_as_long_as_the_packet_and_the_column_let_it() {
-        let of = |base: &str, packet| Shape::new(Dialect::MySql, vec![found("definition", base, true)], packet).map(|s| s.definition_limit());
+        let of =
+            |base: &str, packet| Shape::new(Dialect::MySql, vec![found("definition", base, true)], packet).map(|s| s.definition_limit());
         assert_eq!(of("text", Some(1 << 24)).ok(), Some(5));
         assert_eq!(of("longtext", Some(1 << 24)).ok(), Some((1 << 24) - 64 * 1024));
         assert_eq!(of("longtext", None).ok(), Some(super::super::DEFINITION_MAX));

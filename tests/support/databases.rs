@@ -175,7 +175,7 @@ pub const OWN_TABLES: [&str; 7] = [
     "fairlead_epochs",
     "fairlead_tombstones",
     "fairlead_meta",
-    "_sqlx_migrations",
+    "fairlead_migrations",
 ];
 
 impl TestDatabase {

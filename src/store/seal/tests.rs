@@ -56,7 +56,13 @@ fn a_changed_or_cut_value_does_not_open() {
     let (text, _) = s.seal_definition("p", &json!({"password": "canary"})).unwrap();
     let stored: Value = serde_json::from_str(&text).unwrap();
     let sealed = stored["password"].as_str().unwrap();
-    for bad in [&sealed[..sealed.len() - 4], "fairlead-sealed:v1:k1:", "fairlead-sealed:v1:k1:!!!!", "fairlead-sealed:v2:k1:AAAA", "fairlead-sealed:"] {
+    for bad in [
+        &sealed[..sealed.len() - 4],
+        "fairlead-sealed:v1:k1:",
+        "fairlead-sealed:v1:k1:!!!!",
+        "fairlead-sealed:v2:k1:AAAA",
+        "fairlead-sealed:",
+    ] {
         let e = s.open_definition("p", &json!({"password": bad}).to_string());
         assert_eq!(e, Err(OpenError::Tampered("/password".to_owned())), "{bad}");
     }
