@@ -90,7 +90,7 @@ where
     let address = listeners[0].local_addr().map_err(|e| ServeError::Listen(config.listen, e))?;
     let (phase, receiver) = watch::channel(Phase::Serve);
     let mut handle = Handle { address, phase, threads: Vec::with_capacity(count) };
-    let (ready, started) = std::sync::mpsc::channel();
+    let (ready, started) = std::sync::mpsc::sync_channel(count);
     for (i, listener) in listeners.into_iter().enumerate() {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
         let (done, ended) = oneshot::channel();
