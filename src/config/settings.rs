@@ -82,7 +82,7 @@ pub struct Database {
 pub enum SourceConfig {
     /// `accounts` lies in the same schema as Fairlead's tables.
     SameDatabase,
-    /// `sql.connectionPools.accounts`: another database.
+    /// `sql.connectionPools.accounts`, where it names another database or user.
     OtherDatabase(PoolConfig),
     /// `GET /credentials/type/kubernetes`, with these headers.
     Api {
@@ -94,7 +94,7 @@ pub enum SourceConfig {
 /// `kubesvc.dynamicAccounts.interceptor.*`.
 #[derive(Clone, Debug)]
 pub struct Interceptor {
-    /// `enabled` (true).
+    /// `enabled` (true), and `kubesvc.dynamicAccounts.enabled` is not false.
     pub enabled: bool,
     /// `activate` (false): a mirrored POST goes on to `TO_MIGRATE`.
     pub activate: bool,

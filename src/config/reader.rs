@@ -1,0 +1,247 @@
+//! Reads keys one by one: fills in placeholders, parses, notes what went wrong and what counts in the end.
+
+use std::collections::BTreeMap;
+
+use super::keys::{KEYS, Key};
+use super::layers::{Properties, Property, below, canonical, canonical_key};
+use super::placeholders;
+use super::references::{self, Resolved};
+use super::remark::{Effective, Findings, Origin, Remark};
+
+/// Items of one list.
+const MAX_ITEMS: usize = 1_000;
+
+pub(super) struct Reader<'a> {
+    properties: &'a Properties,
+    variables: &'a BTreeMap<String, String>,
+    pub(super) findings: Findings,
+    pub(super) effective: Vec<Effective>,
+}
+
+/// A value with its placeholders and references filled in, and where it came from.
+#[derive(Clone)]
+pub(super) struct Given {
+    pub(super) text: String,
+    pub(super) origin: Origin,
+    pub(super) written: String,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(properties: &'a Properties, variables: &'a BTreeMap<String, String>, findings: Findings) -> Self {
+        Self { properties, variables, findings, effective: Vec::new() }
+    }
+
+    pub(super) fn mistake(&mut self, at: &Given, text: impl Into<String>) {
+        self.findings.mistakes.push(Remark::new(&at.origin, &at.written, text));
+    }
+
+    pub(super) fn warn(&mut self, at: &Given, text: impl Into<String>) {
+        self.findings.warnings.push(Remark::new(&at.origin, &at.written, text));
+    }
+
+    pub(super) fn note(&mut self, at: &Given, text: impl Into<String>) {
+        self.findings.notes.push(Remark::new(&at.origin, &at.written, text));
+    }
+
+    /// The names below a group, canonical and as written: `sql.connectionPools` to `default`, `accounts`.
+    pub(super) fn names_below(&self, group: &str) -> Vec<(String, String)> {
+        let prefix = format!("{}.", canonical_key(group));
+        let depth = prefix.matches('.').count();
+        let mut out: Vec<(String, String)> = Vec::new();
+        for (key, property) in below(self.properties, &prefix) {
+            let name = key[prefix.len()..].split(['.', '[']).next().unwrap_or_default();
+            if out.last().is_none_or(|(last, _)| last != name) && !name.is_empty() {
+                let written = property.written.split('.').nth(depth).unwrap_or(name);
+                out.push((name.to_owned(), written.to_owned()));
+            }
+        }
+        out
+    }
+
+    /// Whether any property begins so.
+    pub(super) fn first_below(&self, prefix: &str) -> Option<&'a Property> {
+        let prefix = canonical_key(prefix);
+        self.properties.range(prefix.clone()..).next().filter(|(k, _)| k.starts_with(&prefix)).map(|(_, p)| p)
+    }
+
+    /// How many items a list has.
+    pub(super) fn items_of(&self, list: &str) -> usize {
+        let prefix = format!("{}[", canonical_key(list));
+        let indexes: std::collections::BTreeSet<&str> =
+            below(self.properties, &prefix).filter_map(|(k, _)| k[prefix.len()..].split(']').next()).collect();
+        indexes.len()
+    }
+
+    /// A value as it stands, or `None` if it is absent, empty or unusable (which is then noted).
+    pub(super) fn given(&mut self, name: &str) -> Option<Given> {
+        let property = self.properties.get(&canonical_key(name))?;
+        self.resolve(property)
+    }
+
+    fn resolve(&mut self, property: &Property) -> Option<Given> {
+        let at = Given { text: String::new(), origin: property.origin.clone(), written: property.written.clone() };
+        let filled = match placeholders::fill(&property.text, &|name| self.lookup(name)) {
+            Ok(filled) => filled,
+            Err(text) => {
+                self.mistake(&at, text);
+                return None;
+            }
+        };
+        let text = match references::resolve(&filled) {
+            Ok(Resolved::Literal) => filled,
+            Ok(Resolved::Value(value)) => value,
+            Err(text) => {
+                self.mistake(&at, text);
+                return None;
+            }
+        };
+        if text.is_empty() { None } else { Some(Given { text, ..at }) }
+    }
+
+    /// What a placeholder's name stands for: a variable, a variable in Spring's spelling of a key, another key.
+    fn lookup(&self, name: &str) -> Option<String> {
+        let spelled =
+            || name.chars().filter(|c| *c != '-').map(|c| if c == '.' { '_' } else { c.to_ascii_uppercase() }).collect::<String>();
+        self.variables
+            .get(name)
+            .or_else(|| self.variables.get(&spelled()))
+            .cloned()
+            .or_else(|| self.properties.get(&canonical_key(name)).map(|p| p.text.clone()))
+    }
+
+    /// Reads one key. `None` where it is neither given nor has a default.
+    pub(super) fn optional<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.located(name, parse).map(|(value, _)| value)
+    }
+
+    /// As [`Reader::optional`], with the place.
+    pub(super) fn located<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<(T, Given)> {
+        let key = known(name);
+        let before = self.findings.mistakes.len();
+        if let Some(given) = self.given(name) {
+            match parse(given.text.trim()) {
+                Ok(value) => {
+                    self.show(key, name, given.text.trim(), &given.origin);
+                    return Some((value, given));
+                }
+                Err(text) => self.mistake(&given, text),
+            }
+        }
+        let broken = self.findings.mistakes.len() > before;
+        let default = self.default_of(key, name);
+        if broken {
+            self.effective.push(Effective { key: name.to_owned(), value: "(not usable)".into(), origin: default.origin.clone() });
+        } else {
+            self.show(key, name, &default.text, &default.origin);
+        }
+        if default.text.is_empty() {
+            return None;
+        }
+        match parse(&default.text) {
+            Ok(value) => Some((value, default)),
+            Err(text) => {
+                // Only a default with placeholders can be wrong: the environment has a part in it.
+                self.mistake(&default, text);
+                None
+            }
+        }
+    }
+
+    fn default_of(&mut self, key: &Key, name: &str) -> Given {
+        let mut at = Given { text: String::new(), origin: Origin::Default, written: name.to_owned() };
+        match placeholders::fill(key.default, &|name| self.variables.get(name).filter(|v| !v.is_empty()).cloned()) {
+            Ok(text) => at.text = text,
+            Err(text) => self.mistake(&at, text),
+        }
+        at
+    }
+
+    /// Reads a key that has a default. Where it is wrong the mistake is noted and the default stands in, so that
+    /// parsing goes on and finds the others.
+    pub(super) fn required<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        self.required_located(name, parse).0
+    }
+
+    /// As [`Reader::required`], with the place.
+    pub(super) fn required_located<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> (T, Given) {
+        self.located(name, parse)
+            .expect("keys read by `required` have a default without placeholders that their parser takes (held by a test)")
+    }
+
+    /// Reads a path that has a default.
+    pub(super) fn required_path(&mut self, name: &str) -> std::path::PathBuf {
+        // Its default holds placeholders, so that the environment can make it unusable; that mistake is noted.
+        self.optional(name, super::values::text(4_096)).unwrap_or_default().into()
+    }
+
+    /// Reads a list: its items, or one text with commas.
+    pub(super) fn list(&mut self, name: &str) -> Vec<String> {
+        let key = known(name);
+        let canonical = canonical_key(name);
+        let prefix = format!("{canonical}[");
+        let mut items: Vec<(Option<usize>, &Property)> =
+            below(self.properties, &prefix).map(|(k, p)| (k[prefix.len()..].strip_suffix(']').and_then(|i| i.parse().ok()), p)).collect();
+        items.sort_by_key(|(i, _)| *i);
+        if let Some((_, first)) = items.first() {
+            let at = Given { text: String::new(), origin: first.origin.clone(), written: name.to_owned() };
+            if items.iter().enumerate().any(|(i, (index, _))| *index != Some(i)) || items.len() > MAX_ITEMS {
+                self.mistake(&at, format!("is not a list of at most {MAX_ITEMS} texts, counted from 0 with none left out"));
+                return Vec::new();
+            }
+            let texts: Vec<String> = items.into_iter().filter_map(|(_, p)| self.resolve(p)).map(|g| g.text).collect();
+            self.show(key, name, &texts.join(","), &at.origin);
+            return texts;
+        }
+        let comma = |text: &str| text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        // Given and empty is an empty list, not the default.
+        if let Some(property) = self.properties.get(&canonical) {
+            let given = self.resolve(property);
+            let text = given.map(|g| g.text).unwrap_or_default();
+            self.show(key, name, &text, &property.origin);
+            return comma(&text);
+        }
+        self.show(key, name, key.default, &Origin::Default);
+        comma(key.default)
+    }
+
+    /// Notes what counts for a key.
+    fn show(&mut self, key: &Key, name: &str, text: &str, origin: &Origin) {
+        let value = if text.is_empty() {
+            "(none)".to_owned()
+        } else if key.secret || name.ends_with("jdbcUrl") {
+            // The pool's own line shows what a JDBC URL says, without what is secret in it.
+            "(hidden)".to_owned()
+        } else {
+            text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+        };
+        self.effective.push(Effective { key: name.to_owned(), value, origin: origin.clone() });
+    }
+
+    /// Replaces what the last line of a key shows.
+    pub(super) fn show_instead(&mut self, name: &str, value: String) {
+        if let Some(line) = self.effective.iter_mut().rev().find(|e| e.key == name) {
+            line.value = value;
+        }
+    }
+}
+
+/// The documented key that a concrete name is one of.
+fn known(name: &str) -> &'static Key {
+    let same = |key: &&Key| {
+        let (mut given, mut template) = (name.split('.'), key.name.split('.'));
+        loop {
+            match (given.next(), template.next()) {
+                (None, None) => return true,
+                (Some(_), Some("*")) => {}
+                (Some(g), Some(t)) => {
+                    let (g, t) = (g.split('[').next().unwrap_or(g), t.split('[').next().unwrap_or(t));
+                    if canonical(g) != canonical(t) {
+                        return false;
+                    }
+                }
+                _ => return false,
+            }
+        }
+    };
+    KEYS.iter().find(same).expect("a key that is read stands in the table of keys")
+}
