@@ -1,0 +1,285 @@
+//! The life of one account change: look, announce, forward, hear out, say what became of it.
+//!
+//! What is forwarded is forwarded by a task of its own, so that a client that leaves does not take the call to Clouddriver with it.
+//! The waiting handler gets the answer's head from it, and the body through [`relay`].
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body as _;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tower::Service;
+use ulid::Ulid;
+
+use super::layer::Shared;
+use super::metrics::{Metrics, NotForwarded, outcome_text};
+use super::{capture, deny, hints, media, outcome, relay};
+use crate::mirror::{Change, Journal, Method, Outcome, Refusal, Ticket, Verdict};
+use crate::proxy::respond::{self, REQUEST_ID};
+use crate::proxy::{Body, Delivery};
+
+/// How long Clouddriver's answer is waited for in all; after that the outcome is unknown. As long as the mirror looks after such a one.
+const WHOLE_WAIT: Duration = Duration::from_secs(15 * 60);
+/// How much of an answer is copied for its hints: a definition with its kubeconfig is a few KiB.
+const ANSWER_COPY: usize = 64 * 1024;
+/// Seconds after which a change that was not forwarded may be tried again. Never 0: Gate would repeat it at once by itself.
+const RETRY_AFTER: u32 = 5;
+
+/// Handles one change. Dropped before it is forwarded (the client left), nothing is forwarded; dropped after, the call goes on.
+pub(super) async fn handle<S, J>(
+    inner: S,
+    journal: J,
+    shared: Shared,
+    request: Request<Body>,
+    method: Method,
+    path_name: Option<String>,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + 'static,
+    S::Error: Delivery + 'static,
+    J: Journal,
+{
+    let started = Instant::now();
+    let metrics = &shared.metrics;
+    let (parts, body) = request.into_parts();
+    let request_id = request_id(&parts.headers);
+    let log_id = request_id.as_deref().unwrap_or("-");
+
+    let (name, captured, body) = if method == Method::Delete {
+        (path_name, None, Some(body))
+    } else {
+        let captured = match capture::collect(body, shared.inspection_limit).await {
+            Ok(captured) => captured,
+            Err(failed) => {
+                tracing::info!(method = method.as_str(), request_id = log_id, "an account change was not forwarded: {failed}");
+                metrics.kept_back(NotForwarded::Body);
+                return Ok(answer(StatusCode::BAD_REQUEST, "RequestBodyBroken", &failed.to_string(), None, true));
+            }
+        };
+        let whole = captured.whole();
+        if whole.is_none() {
+            metrics.above_limit.inc();
+        }
+        let name = match method {
+            Method::PutNamed => path_name,
+            _ => whole.and_then(|body| hints::name(&parts.headers, body)),
+        };
+        match deny::check(&shared.deny, &parts.headers, whole) {
+            deny::Decision::Pass => {}
+            deny::Decision::Warn(field) => {
+                tracing::warn!(method = method.as_str(), name = ?name, request_id = log_id, field, "an account change has a denied property");
+                metrics.warned.inc();
+            }
+            deny::Decision::Refuse(refused) => {
+                tracing::warn!(
+                    method = method.as_str(),
+                    name = ?name,
+                    request_id = log_id,
+                    status = refused.status.as_u16(),
+                    "an account change was refused: {}",
+                    refused.message
+                );
+                metrics.kept_back(if refused.found { NotForwarded::Denied } else { NotForwarded::Unreadable });
+                return Ok(answer(refused.status, "InterceptorDeny", &refused.message, None, whole.is_none()));
+            }
+        }
+        (name, Some(captured), None)
+    };
+
+    let unread = captured.as_ref().is_some_and(|c| c.whole().is_none());
+    let change = Change { id: Ulid::generate(), method, name: name.clone(), request_id: request_id.clone() };
+    let ticket = match journal.announce(change).await {
+        Ok(ticket) => Rc::new(RefCell::new(Some(ticket))),
+        Err(refusal) => {
+            tracing::warn!(method = method.as_str(), name = ?name, request_id = log_id, ?refusal, "an account change was not forwarded");
+            metrics.kept_back(NotForwarded::Journal);
+            return Ok(unavailable(why(refusal), unread));
+        }
+    };
+    let gone = Rc::new(Cell::new(false));
+    let body = match (captured, body) {
+        (Some(captured), _) => {
+            let ticket = ticket.clone();
+            // Asked again when the first byte leaves: reaching Clouddriver may have taken a while. A ticket that is used up has its
+            // answer, and nothing depends on the rest of the body.
+            captured.replay(move || ticket.borrow().as_ref().is_none_or(Ticket::may_forward), gone.clone())
+        }
+        (None, body) => body.unwrap_or(Body::Empty),
+    };
+    let open = Open { ticket, method, name, request_id, started, metrics: metrics.clone() };
+    let (to_client, from_task) = oneshot::channel();
+    let mut presence = Presence { gone: gone.clone(), metrics: metrics.clone(), waiting: true };
+    let drain = shared.inspection_limit;
+    tokio::task::spawn_local(carry(inner, Request::from_parts(parts, body), open, to_client, gone, drain, unread));
+    let answered = from_task.await;
+    presence.waiting = false;
+    answered.unwrap_or_else(|_| {
+        let message = "Fairlead failed while it waited for Clouddriver's answer; the change may have been made";
+        Ok(answer(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message, None, true))
+    })
+}
+
+/// The detached part: from the forwarding to the verdict, and the body after it.
+async fn carry<S, T>(
+    mut inner: S,
+    request: Request<Body>,
+    mut open: Open<T>,
+    client: oneshot::Sender<Result<Response<Body>, S::Error>>,
+    gone: Rc<Cell<bool>>,
+    drain: usize,
+    unread: bool,
+) where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Error: Delivery,
+    T: Ticket,
+{
+    if !open.ticket.borrow().as_ref().is_some_and(Ticket::may_forward) {
+        open.withdraw();
+        let _ = client.send(Ok(unavailable("this change waited too long before it could be forwarded; nothing was changed", unread)));
+        return;
+    }
+    let until = Instant::now() + WHOLE_WAIT;
+    let (head, body) = match timeout_at(until, inner.call(request)).await {
+        Ok(Ok(answer)) => answer.into_parts(),
+        Ok(Err(error)) => {
+            let outcome = if error.certainly_not_delivered() { Outcome::Refused } else { Outcome::Unknown };
+            open.finish(outcome, None, None);
+            let _ = client.send(Err(error));
+            return;
+        }
+        Err(_) => {
+            open.finish(Outcome::Unknown, None, None);
+            let message = format!("no answer from Clouddriver within {} s; the change may have been made", WHOLE_WAIT.as_secs());
+            let _ = client.send(Ok(answer(StatusCode::GATEWAY_TIMEOUT, "UpstreamResponseTimeout", &message, None, true)));
+            return;
+        }
+    };
+    let (status, method) = (head.status, open.method);
+    let early = outcome::at_head(status, &head.headers, body.is_end_stream());
+    // The name in the answer is the one that Clouddriver's own parser read.
+    let names = early == Some(Outcome::Ok)
+        && matches!(method, Method::Post | Method::Put)
+        && !body.is_end_stream()
+        && !media::is_coded(&head.headers);
+    if let (Some(outcome), false) = (early, names) {
+        open.finish(outcome, None, Some(status));
+        drop(open);
+        if let Err(Ok(unheard)) = client.send(Ok(Response::from_parts(head, body))) {
+            relay::drain(unheard.into_body(), drain).await;
+        }
+        return;
+    }
+    let headers = head.headers.clone();
+    let (sender, relayed) = relay::channel(&body);
+    let _ = client.send(Ok(Response::from_parts(head, relayed)));
+    let bounds = relay::Bounds { copy: ANSWER_COPY.min(drain), drain, until };
+    let metrics = open.metrics.clone();
+    let left = relay::pump(body, sender, bounds, |copied| {
+        let outcome = outcome::with_body(status, &headers, copied.complete.then_some(copied.bytes));
+        let name = if outcome == Outcome::Ok { hints::name(&headers, copied.bytes) } else { None };
+        open.finish(outcome, name, Some(status));
+    })
+    .await;
+    if left && !gone.get() {
+        metrics.clients_left.inc();
+    }
+}
+
+/// One announced change until its verdict. Dropped without one (the process ends, or a panic), its outcome is unknown.
+struct Open<T: Ticket> {
+    /// Shared with the gate in the request's body.
+    ticket: Rc<RefCell<Option<T>>>,
+    method: Method,
+    name: Option<String>,
+    request_id: Option<String>,
+    started: Instant,
+    metrics: Metrics,
+}
+
+impl<T: Ticket> Open<T> {
+    fn finish(&mut self, outcome: Outcome, name: Option<String>, status: Option<StatusCode>) {
+        let Some(ticket) = self.ticket.borrow_mut().take() else { return };
+        self.tell(outcome, name.as_ref().or(self.name.as_ref()), status);
+        ticket.finish(Verdict { outcome, name });
+    }
+
+    fn withdraw(&mut self) {
+        if self.ticket.borrow_mut().take().is_some() {
+            self.metrics.kept_back(NotForwarded::Late);
+            let id = self.request_id.as_deref().unwrap_or("-");
+            tracing::warn!(method = self.method.as_str(), name = ?self.name, request_id = id, "an account change came too late to be forwarded");
+        }
+    }
+
+    fn tell(&self, outcome: Outcome, name: Option<&String>, status: Option<StatusCode>) {
+        self.metrics.change(self.method, outcome);
+        tracing::info!(
+            method = self.method.as_str(),
+            // As Debug: a name may hold anything.
+            name = ?name,
+            outcome = outcome_text(outcome),
+            status = status.map(|s| s.as_u16()),
+            request_id = self.request_id.as_deref().unwrap_or("-"),
+            duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "account change"
+        );
+    }
+}
+
+impl<T: Ticket> Drop for Open<T> {
+    fn drop(&mut self) {
+        // A ticket that is dropped says "unknown" by itself.
+        if self.ticket.borrow_mut().take().is_some() {
+            self.tell(Outcome::Unknown, self.name.as_ref(), None);
+        }
+    }
+}
+
+/// Notices that the handler was dropped while it waited: the client has gone.
+struct Presence {
+    gone: Rc<Cell<bool>>,
+    metrics: Metrics,
+    waiting: bool,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if self.waiting {
+            self.gone.set(true);
+            self.metrics.clients_left.inc();
+        }
+    }
+}
+
+/// The request's id for the log, if it is one: a client may send anything, and a line should stay a line.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    (id.len() <= 128).then(|| id.to_owned())
+}
+
+fn why(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::JournalUnavailable => {
+            "account changes cannot be recorded now (interceptor.failurePolicy is Fail and the database does not answer); nothing was changed"
+        }
+        Refusal::NotRegistered => {
+            "Fairlead has just started and has not reached its database yet (interceptor.stateDir would let changes pass); nothing was changed"
+        }
+    }
+}
+
+fn unavailable(message: &str, unread: bool) -> Response<Body> {
+    answer(StatusCode::SERVICE_UNAVAILABLE, "AccountChangeNotRecorded", message, Some(RETRY_AFTER), unread)
+}
+
+/// An answer of our own. `unread`: the request's body was not read to its end, so the connection cannot be used again, and says so.
+fn answer(status: StatusCode, exception: &str, message: &str, retry_after: Option<u32>, unread: bool) -> Response<Body> {
+    let mut answer = respond::error(status, exception, message, retry_after);
+    if unread {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
