@@ -1,0 +1,278 @@
+//! The decision table of the mirror: what one applied reading of Clouddriver's row does to ours. Pure.
+//!
+//! The words: R is Clouddriver's row, M ours, an *incarnation* one life of R. M is *linked* when it mirrors an incarnation.
+//! The table is evaluated inside the one transaction that holds the name (see [`super::settle`]); everything it needs is in its
+//! arguments, so that a model and property tests can search it. `docs/adr/0004-mirror-protocol.md` tells why each line is there.
+
+use ulid::Ulid;
+
+use super::Method;
+use crate::account::{Incarnation, Origin};
+
+/// What the table needs of R. Rows of every type are seen; only Kubernetes rows are mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RowFacts {
+    /// Which life.
+    pub incarnation: Incarnation,
+    /// Time of the last change, where known.
+    pub modified: Option<i64>,
+    /// Whether the column `type` says `kubernetes`.
+    pub kubernetes: bool,
+    /// Whether its definition differs, as a value, from the one in M; false where there is no M.
+    pub differs: bool,
+}
+
+/// What the table needs of M.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MirrorFacts {
+    /// Which way it came in; decides whether it follows Clouddriver at all.
+    pub origin: Origin,
+    /// The incarnation it mirrors; `None` for an adopted row that has not seen its R yet.
+    pub incarnation: Option<Incarnation>,
+    /// Whether it was ever sent to an agent.
+    pub sent: bool,
+}
+
+/// What the row was before the change was forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PreImage {
+    /// There was none.
+    None,
+    /// This one.
+    Row {
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// Its time of last change.
+        modified: Option<i64>,
+    },
+    /// Not known: no name in the hints, no access, or read too late.
+    Unknown,
+}
+
+/// What is known of an intent's outcome when the settling began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Known {
+    /// Its owner lives and has not heard the answer.
+    Pending,
+    /// 2xx.
+    Ok,
+    /// Certainly not done.
+    Refused,
+    /// Nobody will ever know.
+    Unknown,
+}
+
+/// An open intent, as it was known *before* R was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IntentFacts {
+    /// Its id.
+    pub id: Ulid,
+    /// Which call.
+    pub method: Method,
+    /// The row before it.
+    pub pre: PreImage,
+    /// Its outcome.
+    pub known: Known,
+    /// Whether the window in which an unknown outcome is looked after has passed.
+    pub past_window: bool,
+    /// When it was journalled, by the database's clock.
+    pub created: i64,
+}
+
+/// What outlives M for a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NameFacts {
+    /// The incarnation that a POST of ours brought in, so that it is never brought in twice.
+    pub claimed: Option<Incarnation>,
+    /// The last incarnation that an applied reading saw.
+    pub seen: Option<Incarnation>,
+}
+
+/// Why the name is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// For its intents.
+    Intents,
+    /// A pass over everything came by.
+    Pass {
+        /// Rows that the mirror lacks enter when they are not older than this: changes may have gone unjournalled since.
+        gap_since: Option<i64>,
+        /// Whether a linked M without R goes (else it is shown as drift).
+        may_remove: bool,
+    },
+}
+
+/// What happens to M.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Nothing.
+    Keep,
+    /// A new row.
+    Insert {
+        /// It was found after a gap, not brought in by a POST that is known.
+        after_gap: bool,
+    },
+    /// Same incarnation, new definition.
+    Update,
+    /// Mirror this incarnation from now on; the status stays.
+    Relink,
+    /// M goes and a new row comes, in one step: it was never sent to an agent.
+    Replace,
+    /// M goes.
+    Remove,
+}
+
+/// What a reading is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What happens to M.
+    pub action: Action,
+    /// The incarnation is noted as claimed.
+    pub claims: bool,
+    /// These intents end with this transaction.
+    pub ended: Vec<Ulid>,
+    /// Settle again at once: a removed row makes place for the next one.
+    pub again: bool,
+    /// M is there and R is not, and nothing says that a deletion went through us.
+    pub drift: bool,
+    /// M belongs to Fairlead or to an agent, and Clouddriver has the name too.
+    pub conflict: bool,
+}
+
+/// How far Clouddriver's clock and the database's may lie apart when nothing better than time tells whose a row is.
+pub const CLOCK_SKEW_MS: i64 = 10_000;
+
+/// Whether this intent is a POST that may have made `r`.
+fn claims(intent: &IntentFacts, r: &RowFacts, name: &NameFacts) -> bool {
+    if intent.method != Method::Post || name.claimed == Some(r.incarnation) {
+        return false;
+    }
+    match (intent.known, intent.pre) {
+        (Known::Pending | Known::Refused, _) => false,
+        (_, PreImage::None) | (Known::Ok, PreImage::Unknown) => true,
+        (_, PreImage::Row { incarnation, .. }) => incarnation != r.incarnation,
+        // Nothing but the time is left to tell whose row this is.
+        (Known::Unknown, PreImage::Unknown) => (r.incarnation.0 - intent.created).abs() <= CLOCK_SKEW_MS,
+    }
+}
+
+/// Whether what is read shows an acknowledged change, so that its intent has served.
+fn explained(intent: &IntentFacts, r: Option<&RowFacts>) -> bool {
+    match (intent.method, r, intent.pre) {
+        (Method::Post, None, _) | (Method::Put | Method::PutNamed, None, _) => false,
+        (Method::Post, Some(_), PreImage::None | PreImage::Unknown) => true,
+        (Method::Post, Some(r), PreImage::Row { incarnation, .. }) => r.incarnation != incarnation,
+        (Method::Put | Method::PutNamed, Some(r), PreImage::Row { incarnation, modified }) => {
+            r.incarnation != incarnation || r.modified != modified || r.modified.is_none() || r.differs
+        }
+        (Method::Put | Method::PutNamed, Some(_), _) => true,
+        (Method::Delete, None, _) => true,
+        (Method::Delete, Some(r), PreImage::Row { incarnation, .. }) => r.incarnation != incarnation,
+        (Method::Delete, Some(_), PreImage::None) => true,
+        (Method::Delete, Some(_), PreImage::Unknown) => false,
+    }
+}
+
+/// Evaluates the table. First match wins.
+pub fn decide(r: Option<&RowFacts>, m: Option<&MirrorFacts>, name: &NameFacts, intents: &[IntentFacts], trigger: Trigger) -> Decision {
+    // Another type is no Kubernetes account: for M it counts as none. Explaining an intent looks at every type.
+    let k = r.filter(|r| r.kubernetes);
+    let effective = |i: &&IntentFacts| matches!(i.known, Known::Ok | Known::Unknown);
+    let claim = k.is_some_and(|k| intents.iter().any(|i| claims(i, k, name)));
+    let delete = intents.iter().filter(effective).any(|i| i.method == Method::Delete);
+    let delete_ok = intents.iter().any(|i| i.method == Method::Delete && i.known == Known::Ok);
+    let linked = m.is_some_and(|m| m.origin.follows_clouddriver());
+
+    let (mut drift, mut again, mut conflict) = (false, false, false);
+    // Intents of these methods stay open although they are explained: the table could not do yet what they ask for.
+    let (mut hold_posts, mut hold_puts) = (false, false);
+
+    let action = match (k, m) {
+        (k, Some(m)) if !linked => {
+            conflict = k.is_some();
+            if m.origin == Origin::Created && delete_ok && k.is_none() { Action::Remove } else { Action::Keep }
+        }
+        (None, Some(m)) => {
+            let asked = match trigger {
+                // An adopted row that never saw its R may never have had one: only a deletion takes it.
+                Trigger::Intents if m.incarnation.is_none() => delete,
+                Trigger::Intents => intents.iter().any(|i| matches!(i.known, Known::Ok | Known::Unknown)),
+                Trigger::Pass { may_remove, .. } => delete || (may_remove && m.incarnation.is_some()),
+            };
+            drift = !asked;
+            if asked { Action::Remove } else { Action::Keep }
+        }
+        (None, None) => Action::Keep,
+        (Some(k), Some(m)) if m.incarnation == Some(k.incarnation) => {
+            if k.differs {
+                Action::Update
+            } else {
+                Action::Keep
+            }
+        }
+        // The first sight of R for an adopted row.
+        (Some(_), Some(m)) if m.incarnation.is_none() => Action::Relink,
+        (Some(k), None) => {
+            let unjournalled = match trigger {
+                Trigger::Pass { gap_since: Some(since), .. } => {
+                    k.incarnation.0 >= since
+                        && name.seen != Some(k.incarnation)
+                        && name.claimed != Some(k.incarnation)
+                        // A PUT that is known of explains the row by itself, and a PUT alone brings nothing in.
+                        && !intents.iter().any(|i| matches!(i.method, Method::Put | Method::PutNamed))
+                }
+                _ => false,
+            };
+            if claim {
+                Action::Insert { after_gap: false }
+            } else if unjournalled {
+                Action::Insert { after_gap: true }
+            } else {
+                Action::Keep
+            }
+        }
+        (Some(_), Some(m)) if claim && !m.sent => Action::Replace,
+        (Some(_), Some(_)) if claim => {
+            // Two clusters may stand behind the two lives: the old one is taken from its agents before the new one comes in.
+            (again, hold_posts) = (true, true);
+            Action::Remove
+        }
+        (Some(_), Some(_)) if delete => Action::Remove,
+        (Some(_), Some(_)) => {
+            // Relinking carries the status over, so nothing that could still say "another cluster" may be open.
+            let open = intents.iter().any(|i| i.known == Known::Pending || (i.known == Known::Unknown && !i.past_window));
+            if open {
+                hold_puts = true;
+                Action::Keep
+            } else {
+                Action::Relink
+            }
+        }
+    };
+
+    let ended = intents
+        .iter()
+        .filter(|i| match i.known {
+            Known::Pending => false,
+            Known::Refused => true,
+            Known::Unknown => i.past_window && !(hold_posts && i.method == Method::Post),
+            Known::Ok => {
+                let held = match i.method {
+                    Method::Post => hold_posts,
+                    Method::Put | Method::PutNamed => hold_puts,
+                    Method::Delete => false,
+                };
+                // Deleted after it, by a change whose outcome was known before this reading began: that explains it as well.
+                !held && (explained(i, r) || (r.is_none() && delete_ok))
+            }
+        })
+        .map(|i| i.id)
+        .collect();
+    let claims = claim && matches!(action, Action::Insert { .. } | Action::Replace | Action::Keep | Action::Update | Action::Relink) && linked_or_new(m);
+    Decision { action, claims, ended, again, drift, conflict }
+}
+
+/// A claim is noted only for a row that follows Clouddriver.
+fn linked_or_new(m: Option<&MirrorFacts>) -> bool {
+    m.is_none_or(|m| m.origin.follows_clouddriver())
+}

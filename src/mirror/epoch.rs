@@ -1,0 +1,124 @@
+//! This replica's epoch: registered at start, kept alive by a heartbeat, closed by a clean drain only.
+//!
+//! The heartbeat moves `ok_until` only while every change that passed is journalled. So whatever ends this process, the
+//! database already knows since when something may be missing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tracing::{info, warn};
+use ulid::Ulid;
+
+use super::engine::Engine;
+use crate::store::epochs;
+
+/// Registers, then beats until shutdown.
+pub(super) async fn run(engine: Arc<Engine>) {
+    let mut beat = 0_i64;
+    let mut tick = tokio::time::interval(engine.replica.heartbeat);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = engine.cancel.cancelled() => return,
+        }
+        let done = if engine.registered.load(Ordering::Acquire) { engine.keep_alive(&mut beat).await } else { engine.register(&mut beat).await };
+        if let Err(e) = done {
+            warn!(error = %e, "this replica's epoch cannot be kept");
+        }
+    }
+}
+
+impl Engine {
+    /// Registers this process now, so that account changes are journalled from the first one on. The heartbeat tries again where this
+    /// fails.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn register_now(&self) -> crate::store::Result<()> {
+        self.register(&mut 0).await
+    }
+
+    async fn register(&self, beat: &mut i64) -> crate::store::Result<()> {
+        if self.registered.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let id = self.epoch();
+        epochs::open(&self.store.db, &id, &self.replica.id).await?;
+        *beat = 0;
+        if let Some((path, since)) = self.read_marker() {
+            // The marker's time is this machine's; the pass allows for the two clocks' difference.
+            epochs::note_gap(&self.store.db, &Ulid::generate().to_string(), &self.replica.id, since).await?;
+            self.drop_marker(&path).await;
+            self.metrics.gaps.inc();
+            warn!("account changes passed before the database was there: a pass over everything looks after them");
+        }
+        self.registered.store(true, Ordering::Release);
+        info!(epoch = id, replica = self.replica.id, "registered");
+        Ok(())
+    }
+
+    async fn keep_alive(&self, beat: &mut i64) -> crate::store::Result<()> {
+        let id = self.epoch();
+        if self.lost.load(Ordering::Acquire) {
+            // Something passed that not even memory holds: this epoch ends as a gap, and a new one begins.
+            epochs::give_up(&self.store.db, &id).await?;
+            self.lost.store(false, Ordering::Release);
+            return self.start_over("changes passed that nothing remembers", beat).await;
+        }
+        let nothing_missed = self.unjournalled.load(Ordering::Acquire) == 0;
+        match epochs::beat(&self.store.db, &id, *beat, nothing_missed).await {
+            Ok(true) => {
+                *beat += 1;
+                Ok(())
+            }
+            Ok(false) => match epochs::remembered_beat(&self.store.db, &id).await? {
+                // A beat whose answer was lost.
+                Some(b) if b == *beat + 1 => {
+                    *beat = b;
+                    Ok(())
+                }
+                // The database remembers less than it acknowledged: it went back in time, and intents with it.
+                Some(_) => {
+                    epochs::give_up(&self.store.db, &id).await?;
+                    self.start_over("the database went back in time", beat).await
+                }
+                // Another replica took us for dead (its gap is noted), or the row is gone with the database.
+                None => {
+                    let noted = epochs::gaps(&self.store.db).await?.iter().any(|g| g.epoch == id);
+                    if !noted {
+                        let opened = epochs::first_opened(&self.store.db).await?.unwrap_or(0);
+                        epochs::note_gap(&self.store.db, &Ulid::generate().to_string(), &self.replica.id, opened).await?;
+                    }
+                    self.start_over("the epoch's row is gone", beat).await
+                }
+            },
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn start_over(&self, why: &str, beat: &mut i64) -> crate::store::Result<()> {
+        self.metrics.gaps.inc();
+        warn!(reason = why, "a new epoch begins; a pass over everything looks after the gap");
+        let id = Ulid::generate().to_string();
+        epochs::open(&self.store.db, &id, &self.replica.id).await?;
+        self.set_epoch(id);
+        *beat = 0;
+        Ok(())
+    }
+
+    /// Closes the epoch after a clean drain. With a change left that only this process knew of, it stays open and becomes a gap.
+    pub(super) async fn close_epoch(&self) {
+        if !self.registered.load(Ordering::Acquire) {
+            return;
+        }
+        let clean = self.unjournalled.load(Ordering::Acquire) == 0 && !self.lost.load(Ordering::Acquire) && self.registry.all_journalled();
+        if !clean {
+            warn!("not every account change is journalled: the next replica looks after the gap");
+            return;
+        }
+        if let Err(e) = epochs::close(&self.store.db, &self.epoch()).await {
+            warn!(error = %e, "the epoch cannot be closed: the next replica looks after the gap");
+        }
+    }
+}
