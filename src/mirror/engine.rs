@@ -173,6 +173,11 @@ impl Engine {
         self.close_epoch().await;
     }
 
+    /// Stops at once and leaves everything as it is, as a crash would. For tests of recovery.
+    pub fn abandon(&self) {
+        self.cancel.cancel();
+    }
+
     fn registry_only_waits(&self) -> bool {
         self.unjournalled.load(Ordering::Acquire) == 0 && self.registry.all_journalled_unknown()
     }
@@ -330,7 +335,7 @@ impl Engine {
         let engine = self.clone();
         self.tasks.spawn_on(
             async move {
-                if let Err(e) = crate::store::journal::delete_intent(&engine.store.db, &id.to_string()).await {
+                if let Err(e) = crate::store::journal::delete_intent(engine.store.main(), &id.to_string()).await {
                     warn!(error = %e, intent = %id, "an unexplained intent cannot be ended yet");
                 }
                 engine.forget(&id);
@@ -345,7 +350,7 @@ impl Engine {
     pub async fn settle_open(self: &Arc<Self>, name: &str, bound: Duration) {
         let open = async {
             let known_here = self.registry.of_name(name).iter().any(|(_, o)| matches!(o.known, Known::Ok | Known::Unknown));
-            let open = known_here || !crate::store::journal::intents_of(&self.store.db, name).await.is_ok_and(|i| i.is_empty());
+            let open = known_here || !crate::store::journal::intents_of(self.store.main(), name).await.is_ok_and(|i| i.is_empty());
             if open {
                 let _ = self.settle(name, Trigger::Intents, &[]).await;
             }
@@ -358,17 +363,27 @@ impl Engine {
     /// # Errors
     /// The database's.
     pub async fn status(&self) -> crate::store::Result<MirrorStatus> {
-        let gaps = crate::store::epochs::gaps(&self.store.db).await?;
+        let gaps = crate::store::epochs::gaps(self.store.main()).await?;
         Ok(MirrorStatus {
-            open_intents: crate::store::journal::count_intents(&self.store.db).await?,
+            open_intents: crate::store::journal::count_intents(self.store.main()).await?,
+            gaps_open: gaps.iter().filter(|g| g.passes == 0).count(),
+            gaps_second_pass: gaps.iter().filter(|g| g.passes > 0).count(),
+            ..self.levels()
+        })
+    }
+
+    /// What is open as far as this process knows without asking: the levels of the database are zero.
+    pub fn levels(&self) -> MirrorStatus {
+        MirrorStatus {
+            open_intents: 0,
+            gaps_open: 0,
+            gaps_second_pass: 0,
             open_changes: self.registry.len(),
             unjournalled: self.unjournalled.load(Ordering::Acquire),
             settling: self.names().len(),
             sweep_due: self.sweep.due.load(Ordering::Acquire) || self.passing.load(Ordering::Acquire),
-            gaps_open: gaps.iter().filter(|g| g.passes == 0).count(),
-            gaps_second_pass: gaps.iter().filter(|g| g.passes > 0).count(),
             drift: self.drift.load(Ordering::Relaxed),
-        })
+        }
     }
 
     /// Where the mirror's rows are.

@@ -44,11 +44,11 @@ impl Engine {
             return Ok(());
         }
         let id = self.epoch();
-        epochs::open(&self.store.db, &id, &self.replica.id).await?;
+        epochs::open(self.store.main(), &id, &self.replica.id).await?;
         *beat = 0;
         if let Some((path, since)) = self.read_marker() {
             // The marker's time is this machine's; the pass allows for the two clocks' difference.
-            epochs::note_gap(&self.store.db, &Ulid::generate().to_string(), &self.replica.id, since).await?;
+            epochs::note_gap(self.store.main(), &Ulid::generate().to_string(), &self.replica.id, since).await?;
             self.drop_marker(&path).await;
             self.metrics.gaps.inc();
             warn!("account changes passed before the database was there: a pass over everything looks after them");
@@ -62,17 +62,17 @@ impl Engine {
         let id = self.epoch();
         if self.lost.load(Ordering::Acquire) {
             // Something passed that not even memory holds: this epoch ends as a gap, and a new one begins.
-            epochs::give_up(&self.store.db, &id).await?;
+            epochs::give_up(self.store.main(), &id).await?;
             self.lost.store(false, Ordering::Release);
             return self.start_over("changes passed that nothing remembers", beat).await;
         }
         let nothing_missed = self.unjournalled.load(Ordering::Acquire) == 0;
-        match epochs::beat(&self.store.db, &id, *beat, nothing_missed).await {
+        match epochs::beat(self.store.main(), &id, *beat, nothing_missed).await {
             Ok(true) => {
                 *beat += 1;
                 Ok(())
             }
-            Ok(false) => match epochs::remembered_beat(&self.store.db, &id).await? {
+            Ok(false) => match epochs::remembered_beat(self.store.main(), &id).await? {
                 // A beat whose answer was lost.
                 Some(b) if b == *beat + 1 => {
                     *beat = b;
@@ -80,15 +80,15 @@ impl Engine {
                 }
                 // The database remembers less than it acknowledged: it went back in time, and intents with it.
                 Some(_) => {
-                    epochs::give_up(&self.store.db, &id).await?;
+                    epochs::give_up(self.store.main(), &id).await?;
                     self.start_over("the database went back in time", beat).await
                 }
                 // Another replica took us for dead (its gap is noted), or the row is gone with the database.
                 None => {
-                    let noted = epochs::gaps(&self.store.db).await?.iter().any(|g| g.epoch == id);
+                    let noted = epochs::gaps(self.store.main()).await?.iter().any(|g| g.epoch == id);
                     if !noted {
-                        let opened = epochs::first_opened(&self.store.db).await?.unwrap_or(0);
-                        epochs::note_gap(&self.store.db, &Ulid::generate().to_string(), &self.replica.id, opened).await?;
+                        let opened = epochs::first_opened(self.store.main()).await?.unwrap_or(0);
+                        epochs::note_gap(self.store.main(), &Ulid::generate().to_string(), &self.replica.id, opened).await?;
                     }
                     self.start_over("the epoch's row is gone", beat).await
                 }
@@ -101,7 +101,7 @@ impl Engine {
         self.metrics.gaps.inc();
         warn!(reason = why, "a new epoch begins; a pass over everything looks after the gap");
         let id = Ulid::generate().to_string();
-        epochs::open(&self.store.db, &id, &self.replica.id).await?;
+        epochs::open(self.store.main(), &id, &self.replica.id).await?;
         self.set_epoch(id);
         *beat = 0;
         Ok(())
@@ -117,7 +117,7 @@ impl Engine {
             warn!("not every account change is journalled: the next replica looks after the gap");
             return;
         }
-        if let Err(e) = epochs::close(&self.store.db, &self.epoch()).await {
+        if let Err(e) = epochs::close(self.store.main(), &self.epoch()).await {
             warn!(error = %e, "the epoch cannot be closed: the next replica looks after the gap");
         }
     }

@@ -115,7 +115,7 @@ async fn write_intent(engine: Arc<Engine>, change: Change, done: oneshot::Sender
     let new = NewIntent { id: id.to_string(), name: change.name.clone(), method: change.method.as_str(), epoch: engine.epoch() };
     let mut pause = Duration::from_millis(20);
     loop {
-        match journal::insert_intent(&engine.store.intents, &new, &pre).await {
+        match journal::insert_intent(engine.store.intents(), &new, &pre).await {
             Ok(()) => break,
             Err(e) => {
                 engine.metrics.journal_errors.inc();
@@ -151,7 +151,7 @@ async fn write_intent(engine: Arc<Engine>, change: Change, done: oneshot::Sender
 async fn end_refused(engine: &Arc<Engine>, id: Ulid) {
     let mut pause = Duration::from_millis(50);
     loop {
-        match journal::delete_intent(&engine.store.db, &id.to_string()).await {
+        match journal::delete_intent(engine.store.main(), &id.to_string()).await {
             Ok(()) => break,
             Err(e) => warn!(error = %e, intent = %id, "the intent of a refused change cannot be ended yet"),
         }

@@ -101,7 +101,7 @@ impl Engine {
     /// One pass for all that wait for one now. Answers when the next is due because of what is still open.
     async fn pass_once(self: &Arc<Self>) -> Result<Option<Duration>, Error> {
         let started = Instant::now();
-        let db = &self.store.db;
+        let db = self.store.main();
         let window = i64::try_from(self.settings.unknown_outcome_window.as_millis()).unwrap_or(i64::MAX);
 
         // Before the walk begins: only what is known now is explained by what the walk sees.
@@ -179,7 +179,7 @@ impl Engine {
     async fn settle_the_dead(self: &Arc<Self>) -> Result<(), Error> {
         let own = self.epoch();
         let mut names = HashSet::new();
-        for i in journal::unowned_intents(&self.store.db, &own, self.lease_ms(), 10_000).await? {
+        for i in journal::unowned_intents(self.store.main(), &own, self.lease_ms(), 10_000).await? {
             let ours = i.id.parse::<Ulid>().is_ok_and(|id| self.registry.get(&id).is_some());
             if let (false, Some(name)) = (ours, i.name) {
                 names.insert(name);
@@ -195,7 +195,7 @@ impl Engine {
     async fn end_nameless(&self, nameless: &[IntentFacts]) -> Result<(), Error> {
         for n in nameless {
             if n.known == Known::Ok || n.past_window {
-                journal::delete_intent(&self.store.db, &n.id.to_string()).await?;
+                journal::delete_intent(self.store.main(), &n.id.to_string()).await?;
                 self.forget(&n.id);
             } else {
                 self.registry.update(&n.id, |o| {
@@ -291,7 +291,7 @@ impl Engine {
             return true;
         }
         let theirs = serde_json::from_str::<serde_json::Value>(&row.body);
-        let ours = self.store.sealer.open_definition(&m.name, &m.definition.0);
+        let ours = self.store.open_definition(&m.name, &m.definition.0);
         match (theirs, ours) {
             (Ok(t), Ok(o)) => m.mode == self.source.mode() && t != o,
             // Not JSON: poison, which settling tells. A definition that cannot be opened is written anew.

@@ -28,7 +28,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
         }
         turns += 1;
         if turns.is_multiple_of(200) {
-            let _ = journal::purge_names(&engine.store.db, NAME_AGE_MS).await;
+            let _ = journal::purge_names(engine.store.main(), NAME_AGE_MS).await;
         }
         let first = Duration::from_millis(500);
         let pause = if turns == 1 { first.min(pause) } else { pause };
@@ -45,7 +45,7 @@ impl Engine {
     }
 
     async fn recover(self: &Arc<Self>) -> crate::store::Result<()> {
-        let db = &self.store.db;
+        let db = self.store.main();
         let own = self.epoch();
         let died = epochs::expire(db, &own, self.lease_ms()).await?;
         if died > 0 {
@@ -79,12 +79,12 @@ impl Engine {
     /// Asks for a pass where a gap has had none, or where its window has passed since.
     async fn look_for_gaps(self: &Arc<Self>) -> crate::store::Result<()> {
         let window = i64::try_from(self.settings.unknown_outcome_window.as_millis()).unwrap_or(i64::MAX);
-        for gap in epochs::gaps(&self.store.db).await? {
+        for gap in epochs::gaps(self.store.main()).await? {
             match gap.passes {
                 0 => self.sweep.ring(),
                 1 if gap.now >= gap.until.saturating_add(window) => self.sweep.ring(),
                 1 => {}
-                _ => epochs::forget_gap(&self.store.db, &gap.epoch).await?,
+                _ => epochs::forget_gap(self.store.main(), &gap.epoch).await?,
             }
         }
         Ok(())

@@ -89,7 +89,7 @@ impl Engine {
     }
 
     async fn settle_once(&self, name: &str, trigger: Trigger, extra: &[IntentFacts]) -> Result<Round, Error> {
-        let db = &self.store.db;
+        let db = self.store.main();
         let snapshot = journal::snapshot(db, name).await?;
         let (mut intents, own) = self.facts(name, &snapshot);
         intents.extend_from_slice(extra);
@@ -131,7 +131,7 @@ impl Engine {
         let decision = decide(row_facts.as_ref(), m_facts.as_ref(), &name_facts, &intents, trigger);
         match self.apply(&mut tx, name, row.as_ref(), definition.as_ref(), m.as_ref(), &decision).await {
             // The row is what it is: trying again would not make it smaller.
-            Err(Error::Definition(e @ (mirrored::WriteError::TooLarge { .. } | mirrored::WriteError::Seal(_)))) => {
+            Err(Error::Definition(e @ mirrored::WriteError::Unstorable(_))) => {
                 tx.rollback().await;
                 return self.poison(name, &e.to_string(), &own, &intents).await;
             }
@@ -226,7 +226,7 @@ impl Engine {
 
     fn same_definition(&self, m: &MirrorRow, definition: &Value) -> bool {
         // Values as the API shows them are decrypted: they are never held against those of the table.
-        m.mode == self.source.mode() && self.store.sealer.open_definition(&m.name, &m.definition).is_ok_and(|v| v == *definition)
+        m.mode == self.source.mode() && self.store.open_definition(&m.name, &m.definition).is_ok_and(|v| v == *definition)
     }
 
     async fn apply(
@@ -241,7 +241,7 @@ impl Engine {
         let status = if self.settings.activate { Status::ToMigrate } else { Status::Inactive };
         if matches!(decision.action, Action::Remove | Action::Replace) {
             if let Some(m) = m {
-                mirrored::remove(&self.store, tx, m).await?;
+                mirrored::remove(tx, m).await?;
                 info!(account = m.name, "left the mirror");
             }
         }
@@ -337,7 +337,7 @@ impl Engine {
 
     async fn end_without_reading(&self, ids: &[String]) -> Result<(), Error> {
         for id in ids {
-            journal::delete_intent(&self.store.db, id).await?;
+            journal::delete_intent(self.store.main(), id).await?;
             if let Ok(id) = id.parse() {
                 self.forget(&id);
             }

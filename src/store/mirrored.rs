@@ -3,11 +3,13 @@
 //! Only Clouddriver's layer of a row is written here: its definition, its incarnation, and with it the generation. The overlay is
 //! Fairlead's and stays, and so does the status of a row that is updated.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::db::{Arg, Tx};
 use super::journal::fresh_generation;
-use super::{Result, Store};
+use super::{Result, Sealed, Shape, Store};
 use crate::account::{Origin, Status};
 use crate::args;
 
@@ -54,17 +56,15 @@ pub enum WriteError {
     /// The database's.
     #[error(transparent)]
     Database(#[from] super::Error),
-    /// The definition could not be sealed.
-    #[error("the definition cannot be sealed: {0}")]
-    Seal(#[from] super::seal::SealError),
-    /// The definition is larger than the table or a statement can hold.
-    #[error("the definition has {bytes} bytes, and {limit} is the most that the mirror's table and server take")]
-    TooLarge {
-        /// As it would be stored.
-        bytes: usize,
-        /// The bound.
-        limit: usize,
-    },
+    /// This account's definition cannot be stored as it is.
+    #[error(transparent)]
+    Unstorable(#[from] super::UnstorableError),
+}
+
+/// What migrating learned of the table.
+fn shape(store: &Store) -> Result<Arc<Shape>> {
+    let error = || store.main().row_error(sqlx::Error::Configuration("the tables are not migrated yet".into()));
+    store.shape().ok_or_else(error)
 }
 
 /// Reads the mirrored row of a name, as this database compares names, and keeps it from others until the transaction ends.
@@ -72,13 +72,13 @@ pub enum WriteError {
 /// # Errors
 /// The database's.
 pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<MirrorRow>> {
-    let shape = store.shape();
+    let shape = shape(store)?;
     let columns = ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "fl_sent", "fl_generation", "definition"];
     let list = columns.iter().map(|c| shape.read(c)).collect::<Vec<_>>().join(", ");
     let rows = tx.fetch_dynamic(&format!("select {list} from kubesvc_accounts where name = ? {{update}}"), args![name]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let text = |i| row.text(i).map_err(|e| store.db.row_error(e));
-    let int = |i| row.int(i).map_err(|e| store.db.row_error(e));
+    let text = |i| row.text(i).map_err(|e| store.main().row_error(e));
+    let int = |i| row.int(i).map_err(|e| store.main().row_error(e));
     let dynamic = int(2)?.unwrap_or(0) != 0;
     let origin = text(1)?.as_deref().and_then(Origin::parse).unwrap_or(if dynamic { Origin::Migrated } else { Origin::Agent });
     Ok(Some(MirrorRow {
@@ -92,22 +92,13 @@ pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<M
     }))
 }
 
-fn sealed(store: &Store, name: &str, definition: &Value) -> std::result::Result<(String, Option<String>), WriteError> {
-    let (text, key) = store.sealer.seal_definition(name, definition)?;
-    let limit = store.shape().definition_limit();
-    if text.len() > limit {
-        return Err(WriteError::TooLarge { bytes: text.len(), limit });
-    }
-    Ok((text, key))
-}
-
 /// Puts a new row in.
 ///
 /// # Errors
 /// [`WriteError`]: nothing was written.
 pub async fn insert(store: &Store, tx: &mut Tx<'_>, row: &NewRow<'_>) -> std::result::Result<(), WriteError> {
-    let (definition, key) = sealed(store, row.name, row.definition)?;
-    let sql = store.shape().insert(&[
+    let Sealed { text: definition, key_id: key } = store.seal_definition(row.name, row.definition)?;
+    let sql = shape(store)?.insert(&[
         "name",
         "dynamic",
         "status",
@@ -124,7 +115,7 @@ pub async fn insert(store: &Store, tx: &mut Tx<'_>, row: &NewRow<'_>) -> std::re
         "fl_key_id",
         "fl_created",
     ]);
-    let now = super::journal::first_int(&store.db, &tx.fetch("select {now}", args![]).await?)?;
+    let now = super::journal::first_int(store.main(), &tx.fetch("select {now}", args![]).await?)?;
     let values = args![
         row.name,
         1_i64,
@@ -159,9 +150,9 @@ pub async fn update(
     definition: &Value,
     changed: bool,
 ) -> std::result::Result<(), WriteError> {
-    let (definition, key) = sealed(store, &row.name, definition)?;
-    let set = store.shape().assign(&["definition", "fl_inc", "fl_mode", "fl_generation", "fl_key_id", "last_updated"]);
-    let now = super::journal::first_int(&store.db, &tx.fetch("select {now}", args![]).await?)?;
+    let Sealed { text: definition, key_id: key } = store.seal_definition(&row.name, definition)?;
+    let set = shape(store)?.assign(&["definition", "fl_inc", "fl_mode", "fl_generation", "fl_key_id", "last_updated"]);
+    let now = super::journal::first_int(store.main(), &tx.fetch("select {now}", args![]).await?)?;
     let generation = if changed { fresh_generation() } else { row.generation };
     let values: &[Arg] = args![definition, incarnation, mode, generation, key, now, row.name.as_str()];
     tx.exec_dynamic(&format!("update kubesvc_accounts set {set}, fl_rev = fl_rev + 1 where name = ?"), values).await?;
@@ -172,7 +163,7 @@ pub async fn update(
 ///
 /// # Errors
 /// The database's.
-pub async fn remove(store: &Store, tx: &mut Tx<'_>, row: &MirrorRow) -> Result<()> {
+pub async fn remove(tx: &mut Tx<'_>, row: &MirrorRow) -> Result<()> {
     if row.sent {
         tx.exec(
             "insert into fairlead_tombstones (name_key, generation, created_ms) select name, fl_generation, {now} from kubesvc_accounts where name = ?",
@@ -235,14 +226,14 @@ pub async fn of_names(store: &Store, names: &[&str]) -> Result<Vec<PassRow>> {
 }
 
 async fn rows(store: &Store, condition: &str, order: &str, values: &[Arg]) -> Result<Vec<PassRow>> {
-    let shape = store.shape();
+    let shape = shape(store)?;
     let list = ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "definition"].iter().map(|c| shape.read(c)).collect::<Vec<_>>().join(", ");
-    let found = store.db.fetch_dynamic(&format!("select {list} from kubesvc_accounts {condition} {order}"), values).await?;
+    let found = store.main().fetch_dynamic(&format!("select {list} from kubesvc_accounts {condition} {order}"), values).await?;
     found
         .iter()
         .map(|row| {
-            let text = |i| row.text(i).map_err(|e| store.db.row_error(e));
-            let int = |i| row.int(i).map_err(|e| store.db.row_error(e));
+            let text = |i| row.text(i).map_err(|e| store.main().row_error(e));
+            let int = |i| row.int(i).map_err(|e| store.main().row_error(e));
             let dynamic = int(2)?.unwrap_or(0) != 0;
             Ok(PassRow {
                 name: text(0)?.unwrap_or_default(),
@@ -265,11 +256,11 @@ pub async fn seen_of(store: &Store, names: &[&str]) -> Result<Vec<(String, Optio
     }
     let marks = vec!["?"; names.len()].join(", ");
     let values: Vec<Arg> = names.iter().map(|n| Arg::from(*n)).collect();
-    let found = store.db.fetch_dynamic(&format!("select name_key, seen_inc from fairlead_names where name_key in ({marks})"), &values).await?;
+    let found = store.main().fetch_dynamic(&format!("select name_key, seen_inc from fairlead_names where name_key in ({marks})"), &values).await?;
     found
         .iter()
         .map(|row| {
-            Ok((row.text(0).map_err(|e| store.db.row_error(e))?.unwrap_or_default(), row.int(1).map_err(|e| store.db.row_error(e))?))
+            Ok((row.text(0).map_err(|e| store.main().row_error(e))?.unwrap_or_default(), row.int(1).map_err(|e| store.main().row_error(e))?))
         })
         .collect()
 }
