@@ -4,6 +4,7 @@ mod admin;
 mod api;
 mod config;
 mod demo;
+mod docs;
 mod intercept;
 mod mirror;
 mod proxy;
