@@ -1,1 +1,119 @@
-//! To come: api.
+//! Fairlead's own REST API: everything below `/armory/` and `/agents/kubernetes/`.
+//!
+//! [`front`] stands on the data plane and sends these requests, with their bodies, to the control runtime; [`Api`] answers them there. What
+//! is not built yet answers 501 here, and is never forwarded. No answer holds a secret: definitions are masked by
+//! [`crate::store::secrets`] before they are serialised, and errors name no value of the request.
+
+mod error;
+pub mod front;
+mod query;
+mod read;
+mod view;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{MethodFilter, get, on};
+
+use crate::source::{self, Reading, Source};
+use crate::store::Store;
+use error::ApiError;
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The mirror, as far as the API needs it.
+pub trait Settler: Send + Sync {
+    /// Settles the open intents of this name, as far as that goes in a moment; the API waits a bounded time and then answers from what is
+    /// there. Dropping the future leaves what was begun to the mirror.
+    fn settle_open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()>;
+}
+
+/// Clouddriver's own account of a name.
+pub trait Lookup: Send + Sync {
+    /// What Clouddriver stores for this name.
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Reading, source::Error>>;
+}
+
+impl Lookup for Source {
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Reading, source::Error>> {
+        Box::pin(self.read(name))
+    }
+}
+
+/// Settles nothing: for a process that runs no mirror.
+#[derive(Clone, Copy, Debug)]
+pub struct NoSettler;
+
+impl Settler for NoSettler {
+    fn settle_open<'a>(&'a self, _: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// What the API answers from.
+#[derive(Clone)]
+pub struct Api {
+    /// The mirror's tables.
+    pub store: Store,
+    /// Settles a name before it is read.
+    pub settler: Arc<dyn Settler>,
+    /// Clouddriver's side.
+    pub lookup: Arc<dyn Lookup>,
+    /// `kubesvc.dynamicAccounts.enabled`: off, each account endpoint answers 501.
+    pub enabled: bool,
+}
+
+/// Settling before a read takes no longer than this; then the read shows what is there.
+const SETTLE_BOUND: std::time::Duration = std::time::Duration::from_secs(2);
+/// And asking Clouddriver no longer than this.
+const LOOKUP_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Api {
+    /// The routes. An operation of the contract that is not built yet answers 501, a method that is not of the contract 405.
+    pub fn router(self) -> Router {
+        let account = || get(read::one).options(options);
+        Router::new()
+            .route(
+                "/armory/accounts",
+                with_later(get(read::list).options(options), MethodFilter::POST.or(MethodFilter::PATCH).or(MethodFilter::DELETE)),
+            )
+            .route("/armory/accounts/", get(read::list).options(options))
+            .route("/armory/accounts/dynamic", with_later(account(), MethodFilter::POST.or(MethodFilter::PUT).or(MethodFilter::DELETE)))
+            .route("/armory/accounts/{name}", with_later(account(), MethodFilter::DELETE))
+            .route("/armory/accounts/{name}/", with_later(account(), MethodFilter::DELETE))
+            .route("/agents/kubernetes/accounts/{name}", get(read::handled).options(options))
+            .route("/agents/kubernetes/accounts/{name}/", get(read::handled).options(options))
+            .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+            .fallback(|| async { ApiError::NotBuilt })
+            // The front has bounded the body already.
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .layer(axum::middleware::from_fn_with_state(self.clone(), gate))
+            .with_state(self)
+    }
+}
+
+fn with_later(routes: axum::routing::MethodRouter<Api>, later: MethodFilter) -> axum::routing::MethodRouter<Api> {
+    routes.merge(on(later, || async { ApiError::NotBuilt }))
+}
+
+/// Axum adds `Allow`.
+async fn options() -> http::StatusCode {
+    http::StatusCode::NO_CONTENT
+}
+
+/// The feature's switch stands before each account endpoint, built or not.
+async fn gate(State(api): State<Api>, request: axum::extract::Request, next: axum::middleware::Next) -> Result<Response, ApiError> {
+    let path = request.uri().path();
+    let of_accounts = ["/armory/accounts", "/agents/kubernetes/accounts"]
+        .iter()
+        .any(|p| path.strip_prefix(p).is_some_and(|r| r.is_empty() || r.starts_with('/')));
+    if of_accounts && !api.enabled {
+        return Err(ApiError::Off);
+    }
+    Ok(next.run(request).await)
+}

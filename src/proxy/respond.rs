@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tower::Service;
 
@@ -20,6 +21,11 @@ pub const REQUEST_ID: &str = "x-spinnaker-request-id";
 /// The one builder of answers that say what went wrong. `message` must hold nothing of the client's data; `retry_after` is in
 /// seconds, and 0 becomes 1. A status of 408 becomes 400.
 pub fn error(status: StatusCode, exception: &str, message: &str, retry_after: Option<u32>) -> Response<Body> {
+    error_bytes(status, exception, message, retry_after).map(Body::from_bytes)
+}
+
+/// [`error`] for a place that is not on the data plane: the same answer, able to move between threads.
+pub fn error_bytes(status: StatusCode, exception: &str, message: &str, retry_after: Option<u32>) -> Response<Bytes> {
     let status = if status == StatusCode::REQUEST_TIMEOUT { StatusCode::BAD_REQUEST } else { status };
     let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     let body = serde_json::json!({
@@ -30,7 +36,7 @@ pub fn error(status: StatusCode, exception: &str, message: &str, retry_after: Op
         "message": message,
     })
     .to_string();
-    let mut answer = Response::new(Body::from_bytes(body));
+    let mut answer = Response::new(Bytes::from(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

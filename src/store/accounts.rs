@@ -150,7 +150,8 @@ impl Store {
         rows.first().map(|r| AccountRow::read(self.main(), r)).transpose()
     }
 
-    /// Page `page` (from 1) of at most `limit` rows, in the order of their names.
+    /// Page `page` (from 1) of at most `limit` rows, in the order of their names. A definition above 64 KiB reads as an empty text: a page
+    /// of those would be without bound.
     ///
     /// # Errors
     /// See [`db::Error`].
@@ -159,7 +160,7 @@ impl Store {
         let offset = i64::from(page.saturating_sub(1)) * i64::from(limit);
         let total = self.main().fetch("SELECT COUNT(*) FROM kubesvc_accounts", &[]).await?;
         let total = total.first().map_or(Ok(None), |r| r.int(0)).map_err(|e| self.main().row_error(e))?.unwrap_or(0);
-        let sql = format!("SELECT {} FROM kubesvc_accounts ORDER BY name LIMIT ? OFFSET ?", shape.select_list());
+        let sql = format!("SELECT {} FROM kubesvc_accounts ORDER BY name LIMIT ? OFFSET ?", shape.list_of_pages());
         let rows = self.main().fetch_dynamic(&sql, crate::args![i64::from(limit), offset]).await?;
         let rows = rows.iter().map(|r| AccountRow::read(self.main(), r)).collect::<Result<_>>()?;
         Ok(Page { rows, total })

@@ -28,7 +28,26 @@ pub(super) async fn columns(db: &Db) -> Result<Vec<Found>> {
         Dialect::Postgres => POSTGRES,
         Dialect::Sqlite => SQLITE,
     };
-    db.fetch(sql, &[]).await?.iter().map(|row| column(row).map_err(|e| db.row_error(e))).collect()
+    let mut found: Vec<Found> =
+        db.fetch(sql, &[]).await?.iter().map(|row| column(row).map_err(|e| db.row_error(e))).collect::<Result<_>>()?;
+    if db.dialect() == Dialect::Sqlite {
+        found.iter_mut().for_each(|c| c.base = affinity(&c.base).to_owned());
+    }
+    Ok(found)
+}
+
+/// SQLite takes any words for a type; these are its own rules for what they mean.
+fn affinity(words: &str) -> &'static str {
+    let has = |parts: &[&str]| parts.iter().any(|p| words.contains(p));
+    if has(&["int"]) {
+        "integer"
+    } else if has(&["char", "clob", "text", "json"]) {
+        "text"
+    } else if words.is_empty() || has(&["blob"]) {
+        "blob"
+    } else {
+        "numeric"
+    }
 }
 
 fn column(row: &Row) -> std::result::Result<Found, sqlx::Error> {

@@ -139,8 +139,7 @@ impl Sealer {
         if depth > MAX_DEPTH {
             return Err(SealError::TooDeep);
         }
-        let secret =
-            name.is_some_and(|n| is_secret(n, value)) || value.as_str().is_some_and(|s| is_secret("", value) || s.starts_with(PREFIX));
+        let secret = name.is_some_and(|n| is_secret(n, value)) || value.is_string() && is_secret("", value);
         if secret && !self.keys.is_empty() {
             return Ok(Value::String(self.seal_one(row, at, value)?));
         }

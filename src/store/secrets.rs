@@ -2,7 +2,8 @@
 //!
 //! A value is secret by the name of its property, at any depth: `kubeconfigContents` and its like, and the names that
 //! Clouddriver itself hides (`pass(word|phrase)|(api|access)?token|.*(private|secret|access)key.*`, any case), widened to names that
-//! contain such a word. It is secret by its text, whatever its name, where it holds a private key or the credentials of a kubeconfig.
+//! contain such a word. It is secret by its text, whatever its name, where it holds a private key or the credentials of a kubeconfig, or
+//! where it is sealed already: so a view needs no key.
 //! A reference (`secret://`, `encrypted:`, `encryptedFile:`) is not a secret: an operator must be able to read it.
 //!
 //! Views write [`MASK`] where Clouddriver writes null, because null would say "not set". Rather too much is hidden than too little.
@@ -45,9 +46,10 @@ pub fn is_secret(name: &str, value: &Value) -> bool {
     }
 }
 
-/// Whether a text is secret wherever it stands: a private key, or a kubeconfig with credentials in it.
+/// Whether a text is secret wherever it stands: a private key, a kubeconfig with credentials in it, or what looks sealed.
 pub fn is_secret_text(text: &str) -> bool {
-    ["PRIVATE KEY-----", "client-key-data", "client-certificate-data"].iter().any(|mark| text.contains(mark))
+    text.starts_with("fairlead-sealed:")
+        || ["PRIVATE KEY-----", "client-key-data", "client-certificate-data"].iter().any(|mark| text.contains(mark))
 }
 
 fn named_secret(name: &str) -> bool {

@@ -90,10 +90,6 @@ impl Found {
             "char" | "varchar" | "bpchar" | "text" | "tinytext" | "mediumtext" | "longtext" | "name" | "citext" | "set" => Class::Text,
             "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "bytea" => Class::Blob,
             "timestamp" | "timestamptz" | "datetime" | "date" => Class::Time,
-            "" => Class::Blob,
-            // SQLite takes any words for a type; its own rules of affinity, in short.
-            other if other.contains("int") => Class::Int,
-            other if other.contains("char") || other.contains("text") || other.contains("clob") => Class::Text,
             _ => Class::Other,
         }
     }
@@ -177,6 +173,18 @@ impl Shape {
     /// All known columns in the order of [`super::accounts`], cast to bigint and text: what stands between `SELECT` and `FROM`.
     pub fn select_list(&self) -> &str {
         &self.select
+    }
+
+    /// [`Shape::select_list`] with definitions above 64 KiB left empty.
+    pub(super) fn list_of_pages(&self) -> String {
+        let read = |name: &str| match name {
+            "definition" => {
+                let text = self.read(name);
+                format!("CASE WHEN OCTET_LENGTH({text}) > 65536 THEN '' ELSE {text} END")
+            }
+            other => self.read(other),
+        };
+        COLUMNS.iter().map(|(n, ..)| read(n)).collect::<Vec<_>>().join(", ")
     }
 
     /// One column in a `SELECT`: a bigint or a text, whatever the table has.

@@ -1,0 +1,68 @@
+//! What can go wrong in the API, and the answer to it. The shape is built in [`crate::proxy::respond`], like every answer of ours.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use crate::proxy::respond::error_bytes;
+use crate::{source, store};
+
+/// Why a request of the API is not answered with what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    #[error("this operation of Fairlead is not built yet")]
+    NotBuilt,
+    #[error("dynamic accounts are switched off: set kubesvc.dynamicAccounts.enabled to true")]
+    Off,
+    #[error("this method is not part of this operation")]
+    MethodNotAllowed,
+    #[error("neither Fairlead nor Clouddriver has a Kubernetes account of this name")]
+    UnknownAccount,
+    #[error("query parameter {name}: {wanted}")]
+    Parameter { name: &'static str, wanted: String },
+    #[error("the account's name in the path is not UTF-8 once its escapes are decoded")]
+    Name,
+    #[error("Fairlead's own database cannot answer now; try again later")]
+    Store(store::Error),
+    #[error("whether Clouddriver has an account of this name cannot be told now; try again later")]
+    Source(source::Error),
+    #[error("whether Clouddriver has an account of this name cannot be told now; try again later")]
+    SourceSilent,
+}
+
+impl ApiError {
+    fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NotBuilt | Self::Off => (StatusCode::NOT_IMPLEMENTED, "UnsupportedOperationException"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "HttpRequestMethodNotSupportedException"),
+            Self::UnknownAccount => (StatusCode::NOT_FOUND, "NotFoundException"),
+            Self::Parameter { .. } | Self::Name => (StatusCode::BAD_REQUEST, "InvalidRequestException"),
+            Self::Store(e) if !e.is_transient() => (StatusCode::INTERNAL_SERVER_ERROR, "DatabaseException"),
+            Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "DatabaseUnavailableException"),
+            Self::Source(_) | Self::SourceSilent => (StatusCode::SERVICE_UNAVAILABLE, "ClouddriverUnavailableException"),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        // The causes are for the log: a driver's words may quote what a client sent.
+        match &self {
+            Self::Store(e) => tracing::warn!("API: {e}"),
+            Self::Source(e) => tracing::warn!("API: {e}"),
+            _ => {}
+        }
+        let (status, exception) = self.status();
+        let message = match &self {
+            Self::Store(e) if !e.is_transient() => "Fairlead's own database refuses the statement; the log says why".to_owned(),
+            other => other.to_string(),
+        };
+        let again = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        error_bytes(status, exception, &message, again).map(axum::body::Body::from).into_response()
+    }
+}
+
+impl From<store::Error> for ApiError {
+    fn from(e: store::Error) -> Self {
+        Self::Store(e)
+    }
+}
