@@ -92,7 +92,7 @@ fn strictly(fields: &[String], headers: &HeaderMap, body: Option<&[u8]>) -> Resu
     if media.ambiguous || !media.is_json() {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "its Content-Type must be one, and application/json".to_owned()));
     }
-    if !media.charset.as_deref().is_none_or(|c| c == "utf-8") {
+    if media.charset.as_deref().is_some_and(|c| c != "utf-8") {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "its charset must be UTF-8".to_owned()));
     }
     let Some(body) = body else {

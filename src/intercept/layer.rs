@@ -114,5 +114,4 @@ where
 }
 
 #[cfg(test)]
-#[path = "layer_tests.rs"]
 mod tests;
