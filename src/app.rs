@@ -1,1 +1,334 @@
-//! The only place that knows all parts.
+//! The only place that knows all parts: from [`Settings`] to a running [`App`], and back to rest.
+//!
+//! The data plane starts whatever state the database is in: what is no account change passes from the first moment on. Tables,
+//! epoch and background tasks follow as soon as the database answers; until then account changes go by `failurePolicy`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Layer as _;
+use tracing::{error, info, warn};
+
+use crate::api::front::{self, FrontLayer};
+use crate::api::{Api, BoxFuture, Settler};
+use crate::config::Settings;
+use crate::mirror::{self, Engine, MirrorStatus};
+use crate::proxy::{self, Upstream, respond::Respond, serve};
+use crate::source::Source;
+use crate::store::{self, Store};
+use crate::telemetry::admin::{self, AdminState};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{DatabaseState, Facts, Live, Readiness};
+
+/// How long the start waits for the database before it serves without it.
+const FIRST_CONTACT: Duration = Duration::from_secs(3);
+/// Between tries to reach the database at start.
+const CONTACT_RETRY: Duration = Duration::from_secs(1);
+/// How often the levels that only the database knows are read for `/info`.
+const OBSERVE: Duration = Duration::from_millis(500);
+/// Rows sealed anew in one step.
+const RESEAL_STEP: u32 = 100;
+/// How long a read of the API may wait for a name to be settled.
+const SETTLE_BEFORE_READ: Duration = Duration::from_secs(2);
+/// How long settling may take after the last request, at the end.
+const SETTLE_AT_END: Duration = Duration::from_secs(10);
+
+/// Why Fairlead did not start. Nothing of it runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The admin address is taken, or not ours.
+    #[error("the admin listener cannot listen on {0}: {1}")]
+    Admin(SocketAddr, #[source] std::io::Error),
+    /// The data plane.
+    #[error(transparent)]
+    Proxy(#[from] serve::ServeError),
+    /// A key that seals cannot be used.
+    #[error("fairlead.seal: {0}")]
+    Seal(#[from] store::KeyError),
+    /// The tables cannot be made ready, and trying again would not help.
+    #[error("the database: {0}")]
+    Migrate(#[from] store::MigrateError),
+    /// Clouddriver's accounts cannot be read, and trying again would not help.
+    #[error("Clouddriver's accounts: {0}")]
+    Source(#[from] crate::source::Error),
+}
+
+/// A running Fairlead. Dropped without [`App::drain`], it stops at once.
+pub struct App {
+    proxy: proxy::Handle,
+    admin: SocketAddr,
+    engine: Arc<Engine>,
+    readiness: Readiness,
+    stop: CancellationToken,
+    admin_stop: CancellationToken,
+    tasks: TaskTracker,
+    drain_timeout: Duration,
+}
+
+/// The API's view of the mirror.
+struct OpenIntents(Arc<Engine>);
+
+impl Settler for OpenIntents {
+    fn settle_open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(self.0.settle_open(name, SETTLE_BEFORE_READ))
+    }
+}
+
+/// What the observer saw last.
+struct Observed {
+    database: DatabaseState,
+    message: Option<String>,
+    status: Option<MirrorStatus>,
+    times: u64,
+}
+
+impl App {
+    /// Binds, wires and spawns everything on the current runtime (the control runtime) and the data plane's own threads.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let (stop, admin_stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let mut metrics = Metrics::new();
+        let proxy_metrics = metrics.register(proxy::Metrics::register);
+        let mirror_metrics = metrics.register(mirror::Metrics::register);
+        let api_metrics = metrics.register(front::Metrics::register);
+        let intercept_metrics = metrics.register(crate::intercept::Metrics::register);
+
+        let store = Store::open(&settings.database, settings.seal.as_ref())?;
+        let source = Source::open(&settings.database.source, store.main(), &settings.clouddriver);
+        let engine = Engine::new(
+            store.clone(),
+            source.clone(),
+            matches!(settings.database.source, crate::config::SourceConfig::SameDatabase),
+            settings.interceptor.clone(),
+            settings.max_deletes_per_pass,
+            settings.replica.clone(),
+            mirror_metrics,
+            tokio::runtime::Handle::current(),
+            stop.child_token(),
+        );
+
+        let readiness = Readiness::new();
+        let observed = Arc::new(Mutex::new(Observed { database: DatabaseState::Starting, message: None, status: None, times: 0 }));
+        let facts = Facts::of(&settings);
+        for warning in &facts.warnings {
+            warn!("{warning}");
+        }
+        let listener = TcpListener::bind(settings.admin_listen).await.map_err(|e| StartError::Admin(settings.admin_listen, e))?;
+        let admin = listener.local_addr().map_err(|e| StartError::Admin(settings.admin_listen, e))?;
+        let live = live(observed.clone(), engine.clone());
+        let state = AdminState::new(readiness.clone(), metrics.finish(), facts, live);
+        tasks.spawn(admin::serve(listener, state, admin_stop.clone()));
+
+        // What cannot become right by waiting ends the start; the rest is waited for while traffic passes.
+        let ready = Startup { store: store.clone(), source, engine: engine.clone(), observed: observed.clone() };
+        match tokio::time::timeout(FIRST_CONTACT, ready.contact()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) if !e.is_transient() => {
+                stop.cancel();
+                admin_stop.cancel();
+                return Err(e.into_start_error());
+            }
+            first => {
+                let why = first.map_or_else(|_| "no answer yet".to_owned(), |r| r.err().map(|e| e.to_string()).unwrap_or_default());
+                warn!(reason = why, "serving without the database until it answers; account changes go by failurePolicy");
+                tasks.spawn(ready.keep_trying(stop.child_token()));
+            }
+        }
+        tasks.spawn(observe(store.clone(), engine.clone(), observed, stop.child_token()));
+
+        let (calls, called) = front::queue();
+        let api = Api {
+            store: store.clone(),
+            settler: Arc::new(OpenIntents(engine.clone())),
+            lookup: Arc::new(engine.source().clone()),
+            enabled: settings.dynamic_accounts_enabled,
+        };
+        tasks.spawn(front::serve(called, api.router(), api_metrics.clone(), stop.child_token()));
+        let front = FrontLayer::new(calls, settings.clouddriver.context_path.clone(), api_metrics);
+        let factory = {
+            let (settings, proxy_metrics, engine) = (settings.clone(), proxy_metrics.clone(), engine.clone());
+            move || {
+                let upstream = Upstream::new(proxy::upstream::Config::new(&settings.clouddriver, &settings.proxy), proxy_metrics.thread());
+                let layer = crate::intercept::InterceptLayer::new(&settings, mirror::Handle::new(engine), intercept_metrics);
+                front.layer(Respond::new(layer.layer(upstream)))
+            }
+        };
+        let proxy = serve::serve(&serve::Config::new(&settings), &proxy_metrics, factory)?;
+        readiness.set_ready();
+        info!(
+            proxy = %proxy.local_addr(),
+            admin = %admin,
+            clouddriver = format!("{}:{}", settings.clouddriver.host, settings.clouddriver.port),
+            replica = settings.replica.id,
+            "serving"
+        );
+        Ok(Self { proxy, admin, engine, readiness, stop, admin_stop, tasks, drain_timeout: settings.proxy.drain_timeout })
+    }
+
+    /// Where the proxy listens.
+    pub fn proxy_addr(&self) -> SocketAddr {
+        self.proxy.local_addr()
+    }
+
+    /// Where health, metrics and info are.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The mirror, for tests and the demo.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Comes to rest in order: not ready, requests finish (bounded), open changes are settled (bounded), the epoch is closed.
+    /// Says whether every request ended by itself.
+    pub async fn drain(self) -> bool {
+        self.readiness.drain();
+        info!("draining");
+        let drained = self.proxy.drain(self.drain_timeout).await;
+        if drained.aborted > 0 || drained.unfinished > 0 {
+            warn!(cut = drained.aborted, unfinished = drained.unfinished, "the drain's time was over before the requests were");
+        }
+        self.engine.shutdown(SETTLE_AT_END).await;
+        self.stop.cancel();
+        self.admin_stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await.is_err() {
+            warn!("background tasks did not end in time");
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.engine.store().close()).await;
+        info!("stopped");
+        drained.aborted == 0
+    }
+}
+
+/// First contact with the databases.
+struct Startup {
+    store: Store,
+    source: Source,
+    engine: Arc<Engine>,
+    observed: Arc<Mutex<Observed>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ContactError {
+    #[error(transparent)]
+    Migrate(#[from] store::MigrateError),
+    #[error(transparent)]
+    Source(#[from] crate::source::Error),
+    #[error(transparent)]
+    Register(#[from] store::Error),
+}
+
+impl ContactError {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Migrate(e) => e.is_transient(),
+            Self::Source(e) => e.is_transient(),
+            Self::Register(e) => e.is_transient(),
+        }
+    }
+
+    fn into_start_error(self) -> StartError {
+        match self {
+            Self::Migrate(e) => e.into(),
+            Self::Source(e) => e.into(),
+            Self::Register(e) => store::MigrateError::from(e).into(),
+        }
+    }
+}
+
+impl Startup {
+    /// Tables, epoch, background tasks, in this order.
+    async fn contact(&self) -> Result<(), ContactError> {
+        let report = self.store.migrate().await?;
+        for warning in &report.warnings {
+            warn!("{warning}");
+        }
+        match self.source.check().await {
+            Ok(found) => info!(mode = found.mode, place = found.place, server = found.server, "Clouddriver's accounts can be read"),
+            // Clouddriver may be on its way up, and its table with it.
+            Err(e) if e.is_transient() => warn!(error = %e, "Clouddriver's accounts cannot be read yet"),
+            Err(e) => return Err(e.into()),
+        }
+        self.engine.register_now().await?;
+        self.engine.start();
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).database = DatabaseState::Up;
+        Ok(())
+    }
+
+    async fn keep_trying(self, stop: CancellationToken) {
+        loop {
+            match self.contact().await {
+                Ok(()) => {
+                    info!("the database answers");
+                    return;
+                }
+                Err(e) if e.is_transient() => warn!(error = %e, "the database does not answer yet"),
+                Err(e) => error!(error = %e, "the database cannot be used as it is: an operator has to look at it"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(CONTACT_RETRY) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+}
+
+/// Reads the levels that only the database knows, and seals anew what is sealed by an older key.
+async fn observe(store: Store, engine: Arc<Engine>, observed: Arc<Mutex<Observed>>, stop: CancellationToken) {
+    let mut resealed = false;
+    loop {
+        if store.shape().is_some() {
+            if !resealed {
+                match store.reseal(RESEAL_STEP).await {
+                    Ok(step) => resealed = step.finished,
+                    Err(e) => warn!(error = %e, "rows cannot be sealed anew yet"),
+                }
+            }
+            let status = engine.status().await;
+            let mut seen = observed.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.times += 1;
+            match status {
+                Ok(status) => {
+                    (seen.database, seen.message, seen.status) = (DatabaseState::Up, None, Some(status));
+                }
+                Err(e) => (seen.database, seen.message) = (DatabaseState::Down, Some(e.to_string())),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(OBSERVE) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// What `/info` shows of the mirror, from memory. `observations` counts the looks into the database: who waits for rest waits for
+/// two of them, so that what is shown is newer than the wait.
+fn live(observed: Arc<Mutex<Observed>>, engine: Arc<Engine>) -> impl Fn() -> Live + Send + Sync + 'static {
+    move || {
+        let here = engine.levels();
+        let seen = observed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mirror = BTreeMap::from([
+            ("observations", seen.times),
+            ("openChanges", here.open_changes as u64),
+            ("unjournalled", u64::try_from(here.unjournalled).unwrap_or(0)),
+            ("settling", here.settling as u64),
+            ("sweepDue", u64::from(here.sweep_due)),
+            ("drift", here.drift),
+        ]);
+        if let Some(status) = &seen.status {
+            mirror.insert("openIntents", u64::try_from(status.open_intents).unwrap_or(0));
+            mirror.insert("gapsOpen", status.gaps_open as u64);
+            mirror.insert("gapsSecondPass", status.gaps_second_pass as u64);
+        }
+        Live { database: seen.database, database_message: seen.message.clone(), mirror }
+    }
+}

@@ -1,1 +1,202 @@
-fn main() {}
+//! The command line: parse, build, wait for a signal, drain. Nothing else.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use fairlead::app::App;
+use fairlead::config::{self, Sources};
+use fairlead::telemetry::logs;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+/// A start that failed for another reason than its settings.
+const EXIT_FAILED: u8 = 1;
+/// A bad setting (`EX_USAGE`).
+const EXIT_MISTAKES: u8 = config::check::EXIT_MISTAKES as u8;
+/// Requests were cut at the end of the drain.
+const EXIT_CUT: u8 = 3;
+
+#[derive(Parser)]
+#[command(version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Stand in front of Clouddriver and mirror its Kubernetes account changes
+    Serve {
+        /// A YAML file; later ones are laid over earlier ones (default: Spinnaker's usual places)
+        #[arg(long, value_name = "FILE")]
+        config: Vec<PathBuf>,
+        /// Run with embedded defaults before a stand-in for Clouddriver, to play with
+        #[arg(long, conflicts_with = "config")]
+        demo: bool,
+    },
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Run the main job once on embedded defaults and show the mirror after each step
+    Demo,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Parse everything, list all mistakes, and print what is in force with secrets hidden
+    Check {
+        /// A YAML file; later ones are laid over earlier ones (default: Spinnaker's usual places)
+        #[arg(long, value_name = "FILE")]
+        config: Vec<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve { demo: true, .. } => with_runtime(demo::keep_running()),
+        Command::Serve { config, demo: false } => serve(config),
+        Command::Config(ConfigCommand::Check { config }) => {
+            let code = config::check::run(&Sources::of_process(config), &mut std::io::stdout().lock()).unwrap_or(i32::from(EXIT_FAILED));
+            ExitCode::from(u8::try_from(code).unwrap_or(EXIT_FAILED))
+        }
+        Command::Demo => with_runtime(demo::story()),
+    }
+}
+
+/// The control runtime: two threads are enough beside the data plane's own.
+fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // A name resolution that hangs must not keep the process.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            code
+        }
+        Err(e) => fail(EXIT_FAILED, &format!("the runtime cannot be started: {e}")),
+    }
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "fairlead: {message}");
+    ExitCode::from(code)
+}
+
+fn serve(files: Vec<PathBuf>) -> ExitCode {
+    let loaded = match config::load(&Sources::of_process(files)) {
+        Ok(loaded) => loaded,
+        Err(mistakes) => return fail(EXIT_MISTAKES, &format!("the configuration has mistakes; nothing was started\n{mistakes}")),
+    };
+    if let Err(e) = logs::init(&loaded.settings.logging) {
+        return fail(EXIT_MISTAKES, &e.to_string());
+    }
+    logs::log_panics();
+    for file in &loaded.files {
+        info!(file = %file, "configuration read");
+    }
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    with_runtime(async move {
+        // Before the start, so that a signal during it is not lost.
+        let stop = stop_signal();
+        let app = match App::start(loaded.settings).await {
+            Ok(app) => app,
+            Err(e) => {
+                error!("{e}");
+                return fail(EXIT_FAILED, &e.to_string());
+            }
+        };
+        stop.await;
+        if app.drain().await { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CUT) }
+    })
+}
+
+/// Ends at the first SIGTERM or SIGINT.
+fn stop_signal() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+            // Without signals there is no orderly end; running on is better than not running.
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// The demonstration: a stand-in for Clouddriver, and the real Fairlead in front of it on embedded defaults.
+mod demo {
+    use std::path::PathBuf;
+
+    use anyhow::Context as _;
+    use base64::Engine as _;
+    use fairlead::demo::{Options, StandIn, story};
+    use fairlead::{config, telemetry::logs};
+
+    use super::{App, EXIT_FAILED, ExitCode, fail, stop_signal};
+
+    struct Playground {
+        app: App,
+        /// Serves for as long as it is held.
+        _stand_in: StandIn,
+        /// Holds the SQLite file; removed at the end.
+        folder: PathBuf,
+    }
+
+    impl Playground {
+        async fn start(port: u16, admin_port: u16, level: &str) -> anyhow::Result<Self> {
+            let stand_in = StandIn::start(Options::default()).await.context("the stand-in for Clouddriver cannot listen")?;
+            let folder = std::env::temp_dir().join(format!("fairlead-demo-{}", ulid::Ulid::generate()));
+            std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+            let mut key = [0_u8; 32];
+            aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("no randomness for a sealing key"))?;
+            let yaml = format!(
+                "server: {{ address: 127.0.0.1, port: {port} }}\n\
+                 services.clouddriver.baseUrl: http://{}\n\
+                 fairlead:\n  admin: {{ address: 127.0.0.1, port: {admin_port} }}\n  sqlite.path: {}\n  \
+                 seal.keys: [{{ id: demo, key: \"{}\" }}]\n  logging.level: {level}\n",
+                stand_in.address(),
+                folder.join("fairlead.db").display(),
+                base64::engine::general_purpose::STANDARD.encode(key),
+            );
+            let loaded = config::load_text(&yaml, &[]).map_err(|mistakes| anyhow::anyhow!("{mistakes}"))?;
+            logs::init(&loaded.settings.logging)?;
+            let app = App::start(loaded.settings).await?;
+            Ok(Self { app, _stand_in: stand_in, folder })
+        }
+
+        async fn end(self) {
+            self.app.drain().await;
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    pub async fn story() -> ExitCode {
+        // Port 0: a demonstration must not stand in anybody's way.
+        let playground = match Playground::start(0, 0, "error").await {
+            Ok(p) => p,
+            Err(e) => return fail(EXIT_FAILED, &format!("{e:#}")),
+        };
+        let told = story::run(playground.app.proxy_addr(), &mut std::io::stdout()).await;
+        playground.end().await;
+        told.map_or_else(|e| fail(EXIT_FAILED, &e.to_string()), |()| ExitCode::SUCCESS)
+    }
+
+    pub async fn keep_running() -> ExitCode {
+        let stop = stop_signal();
+        let playground = match Playground::start(7002, 7003, "info").await {
+            Ok(p) => p,
+            Err(e) => return fail(EXIT_FAILED, &format!("{e:#}")),
+        };
+        let told = story::invite(playground.app.proxy_addr(), playground.app.admin_addr(), &mut std::io::stdout());
+        stop.await;
+        playground.end().await;
+        told.map_or_else(|e| fail(EXIT_FAILED, &e.to_string()), |()| ExitCode::SUCCESS)
+    }
+}
