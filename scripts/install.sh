@@ -38,8 +38,10 @@ apt() { # apt PACKAGE...
   say "apt-get install $*"
   as_root apt-get -qq update || say "apt-get update failed; trying with the lists that are there"
   # --no-remove: a MySQL server of the machine's own is not to make place for ours.
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends --no-remove install "$@" >/dev/null \
-    || fail "apt-get could not install $*"
+  local log=$PWD/.run/apt.log
+  mkdir -p "$PWD/.run"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends --no-remove install "$@" >"$log" 2>&1 \
+    || { tail -n 30 "$log" >&2; fail "apt-get could not install $*"; }
 }
 
 has_postgres() { command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
