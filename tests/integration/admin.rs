@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fairlead::telemetry::admin::{self, AdminState, MAX_CONNECTIONS};
 use fairlead::telemetry::metrics::Metrics;
-use fairlead::telemetry::{BuildFacts, DatabaseState, Facts, InterceptorFacts, Live, Readiness, SealingFacts};
+use fairlead::telemetry::{DatabaseState, Facts, Live, Readiness};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -71,27 +71,16 @@ async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
 }
 
 fn facts() -> Facts {
-    Facts {
-        name: "fairlead",
-        version: "0.1.0",
-        build: BuildFacts { profile: "debug", target: "linux-x86_64".to_owned(), failpoints: false },
-        replica_id: "replica-1".to_owned(),
-        clouddriver: "clouddriver.example:7002".to_owned(),
-        context_path: String::new(),
-        database: "mysql",
-        source: "sql",
-        sealing: SealingFacts { enabled: true, key_ids: vec!["k2".to_owned(), "k1".to_owned()] },
-        interceptor: InterceptorFacts {
-            enabled: true,
-            activate: false,
-            failure_policy: "Ignore",
-            max_wait_ms: 50,
-            inspection_limit_bytes: 1_048_576,
-            deny_fields: vec!["kubectlExecutable".to_owned()],
-            deny_action: "warn",
-        },
-        warnings: Vec::new(),
-    }
+    let yaml = r#"
+services.clouddriver.baseUrl: http://clouddriver.example:7002
+sql.connectionPools.default: { default: true, jdbcUrl: "jdbc:mysql://db.example:3306/clouddriver", user: fairlead, password: canary-password }
+fairlead:
+  replica.id: replica-1
+  seal.keys:
+    - { id: k2, key: "Y2FuYXJ5LWtleS1vZi10aGlydHktdHdvLWJ5dGVzISE=" }
+    - { id: k1, key: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }
+"#;
+    Facts::of(&fairlead::config::load_text(yaml, &[]).unwrap().settings)
 }
 
 #[tokio::test]
@@ -134,10 +123,16 @@ async fn metrics_are_open_metrics_with_the_build_and_the_process() {
 }
 
 #[tokio::test]
-async fn info_tells_how_this_replica_behaves() {
+async fn info_tells_how_this_replica_behaves_and_no_secret() {
     let admin = Admin::start().await;
-    let info = admin.get("/info").await.json();
+    let page = admin.get("/info").await;
+    for secret in ["canary-password", "Y2FuYXJ5", "AAAAAAAAAAAA"] {
+        assert!(!page.body.contains(secret), "{secret} is in\n{}", page.body);
+    }
+    let info = page.json();
     assert_eq!(info["replicaId"], "replica-1");
+    assert_eq!(info["clouddriver"], "clouddriver.example:7002");
+    assert_eq!(info["warnings"], json!([]));
     assert_eq!(info["database"], "mysql");
     assert_eq!(info["sealing"], json!({"enabled": true, "keyIds": ["k2", "k1"]}));
     assert_eq!(info["interceptor"]["failurePolicy"], "Ignore");
@@ -173,4 +168,11 @@ async fn the_listener_ends_when_it_is_told_to() {
     admin.task.await.unwrap();
     assert!(TcpStream::connect(admin.address).await.is_err());
     drop(open);
+}
+
+#[test]
+fn info_warns_where_secrets_lie_unsealed() {
+    let facts = Facts::of(&fairlead::config::load_text("", &[("HOME", "/home/operator")]).unwrap().settings);
+    assert!(!facts.sealing.enabled);
+    assert!(facts.warnings.iter().any(|w| w.contains("no sealing key is configured")), "{:?}", facts.warnings);
 }
