@@ -58,7 +58,8 @@ fn listeners(reader: &mut Reader<'_>) -> (SocketAddr, SocketAddr) {
     let (admin_port, at) = reader.required_located("fairlead.admin.port", values::port);
     let meet = address == admin_address || address.is_unspecified() || admin_address.is_unspecified();
     if port == admin_port && port != 0 && meet {
-        reader.mistake(&at, "is the port of server.port too: give each its own");
+        let at = if at.origin == Origin::Default { reader.given("server.port").unwrap_or(at) } else { at };
+        reader.mistake(&at, "server.port and fairlead.admin.port are the same: give each its own");
     }
     if let Some(at) = reader.given("server.ssl.enabled")
         && values::boolean(at.text.trim()) == Ok(true)
@@ -78,7 +79,10 @@ fn clouddriver(reader: &mut Reader<'_>, listen: SocketAddr) -> Clouddriver {
     let same_host = base.host.parse::<IpAddr>().is_ok_and(|ip| ip == listen.ip())
         || (loopback && (listen.ip().is_loopback() || listen.ip().is_unspecified()));
     if base.port == listen.port() && same_host {
-        reader.mistake(&base_at, "is where Fairlead itself listens (server.port), so that each request would come back: name Clouddriver");
+        let at = if base_at.origin == Origin::Default { reader.given("server.port").unwrap_or(base_at) } else { base_at };
+        let text = "services.clouddriver.baseUrl is where Fairlead itself listens (server.port), so that each request would come back: name \
+                    Clouddriver";
+        reader.mistake(&at, text);
     }
     let own = reader.located("clouddriver.contextPath", values::context_path);
     let servlet = reader.located("server.servlet.contextPath", values::context_path);
@@ -196,7 +200,7 @@ fn seal(reader: &mut Reader<'_>) -> Option<SealKeys> {
         let id = reader.located(&format!("fairlead.seal.keys[{i}].id"), key_id);
         let key = reader.located(&format!("fairlead.seal.keys[{i}].key"), key_bytes);
         let (Some((id, at)), Some((key, _))) = (id, key) else {
-            let at = Given { text: String::new(), origin: Origin::Default, written: format!("fairlead.seal.keys[{i}]") };
+            let at = reader.place_of(&format!("fairlead.seal.keys[{i}]"));
             if reader.findings.mistakes.len() == before {
                 reader.mistake(&at, "needs an id and a key");
             }
@@ -251,8 +255,7 @@ fn key_bytes(text: &str) -> Result<SecretString, String> {
 fn neighbours(reader: &mut Reader<'_>) {
     if reader.first_below("kubernetes.accounts[").is_some() {
         let count = reader.items_of("kubernetes.accounts");
-        let origin = reader.first_below("kubernetes.accounts[").map_or(Origin::Default, |p| p.origin.clone());
-        let at = Given { text: String::new(), origin, written: "kubernetes.accounts".into() };
+        let at = reader.place_of("kubernetes.accounts[");
         reader.warn(
             &at,
             format!(

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::load::{Sources, load};
 use super::remark::{Effective, Mistakes, Remark};
+use super::settings::SourceConfig;
 
 /// The exit code of a configuration that cannot be used.
 pub const EXIT_MISTAKES: i32 = 64;
@@ -27,6 +28,13 @@ pub fn run(sources: &Sources, out: &mut impl Write) -> io::Result<i32> {
                 writeln!(out, "warning: no seal key is configured: kubeconfigs lie in the database as they came (fairlead.seal.keyFile)")?;
             }
             effective(out, &loaded.effective)?;
+            let database = &loaded.settings.database;
+            let accounts = match &database.source {
+                SourceConfig::SameDatabase => format!("by SQL from {}", database.main.label),
+                SourceConfig::OtherDatabase(pool) => format!("by SQL from {}", pool.label),
+                SourceConfig::Api { .. } => "by Clouddriver's API".to_owned(),
+            };
+            writeln!(out, "\nFairlead's tables: {}\nClouddriver's accounts: read {accounts}", database.main.label)?;
             writeln!(out, "\nthe configuration can be used")?;
             Ok(0)
         }

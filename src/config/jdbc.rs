@@ -205,7 +205,8 @@ impl Jdbc {
         };
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let place = format!("{host}:{}/{}", self.port, self.database);
-        let identity = format!("{kind}://{}@{}", user, place.to_lowercase());
+        let schema = self.parameters.iter().rfind(|(n, _)| n == "currentSchema").map_or("", |(_, v)| v.as_str());
+        let identity = format!("{kind}://{user}@{}:{}/{}#{schema}", self.host.to_lowercase(), self.port, self.database);
         Ok(Opened { target, shown: format!("jdbc:{name}://{place} (TLS: {tls})"), identity, warnings: said.warnings, notes: said.notes })
     }
 

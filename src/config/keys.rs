@@ -47,7 +47,7 @@ pub(super) const KEYS: &[Key] = &[
     key("sql.connectionPools.*.connectionTimeoutMs", "5000"),
     key("fairlead.sql.statementTimeout", "5s"),
     key("fairlead.sql.intentPoolSize", "4"),
-    key("fairlead.sqlite.path", "${XDG_STATE_HOME:${HOME:/var/lib}/.local/state}/fairlead/fairlead.db"),
+    key("fairlead.sqlite.path", "${STATE_DIRECTORY:${HOME:/var/lib}/.fairlead}/fairlead.db"),
     key("fairlead.source", "auto"),
     key("fairlead.api.user", ""),
     key("kubesvc.dynamicAccounts.enabled", "true"),

@@ -15,7 +15,7 @@ pub(super) struct Property {
     pub(super) written: String,
     /// The text; empty for null, and for a list or map without entries.
     pub(super) text: String,
-    /// It stood in YAML without quotes.
+    /// It stood in YAML without quotes, so that another reader may see a number or a boolean in it.
     pub(super) plain: bool,
     pub(super) origin: Origin,
 }

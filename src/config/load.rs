@@ -112,6 +112,12 @@ fn assemble(
             layers::lay_over(&mut properties, layer);
         }
     }
+    for name in ["SPRING_APPLICATION_JSON", "SPRING_CONFIG_IMPORT", "SPRING_CONFIG_LOCATION", "SPRING_CONFIG_ADDITIONAL_LOCATION"] {
+        if variables.contains_key(name) {
+            let text = "is not followed: name the files with --config";
+            findings.warnings.push(Remark::new(&Origin::Env(name.into()), "", text));
+        }
+    }
     let layer = names::environment(variables, &mut findings);
     let layer = one_prefix(layer, &properties, &mut findings);
     layers::lay_over(&mut properties, layer);
@@ -121,8 +127,12 @@ fn assemble(
     let host_name = variables.get("HOSTNAME").filter(|h| !h.is_empty()).cloned().or(host_name);
     let settings = build::settings(&mut reader, host_name);
     let Reader { findings, effective, .. } = reader;
-    let Findings { mut mistakes, warnings, notes } = findings;
-    mistakes.dedup();
+    let Findings { mut mistakes, mut warnings, mut notes } = findings;
+    for remarks in [&mut mistakes, &mut warnings, &mut notes] {
+        // By file and line; a value that is looked at twice is told of once.
+        remarks.sort_by(|a, b| a.origin.cmp(&b.origin));
+        remarks.dedup();
+    }
     match settings {
         Some(settings) if mistakes.is_empty() => {
             Ok(Loaded { settings, warnings, notes, effective, files: texts.iter().map(|(file, _)| file.clone()).collect() })

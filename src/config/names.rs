@@ -121,8 +121,8 @@ fn unknown_variable(name: &str, value: &str, tokens: &[&str], findings: &mut Fin
     let text = match unused {
         Some(unused) => format!("has no effect: {}", unused.why),
         None => {
-            let near = nearest(KEYS.iter().map(|k| (k.name, canonical_key(k.name).replace(['.', '[', ']'], ""))), &joined);
-            format!("is not a known key{}", did_you_mean(near.map(|n| format!("{n} ({})", variable(n)))))
+            let near = nearest(known_forms().map(|(name, form)| (name, form.replace(['.', '[', ']'], ""))), &joined);
+            format!("is not a known key{}", did_you_mean(near.map(|n| format!("{n} ({})", variable(&n)))))
         }
     };
     findings.warnings.push(Remark::new(&origin, "", text));
@@ -138,7 +138,7 @@ fn did_you_mean(name: Option<String>) -> String {
 }
 
 /// The known name that is the fewest slips away, if they are few.
-fn nearest(names: impl Iterator<Item = (&'static str, String)>, given: &str) -> Option<&'static str> {
+fn nearest(names: impl Iterator<Item = (String, String)>, given: &str) -> Option<String> {
     // A distance costs the product of both lengths, and no key of ours is longer.
     if given.chars().count() > 120 {
         return None;
@@ -216,14 +216,16 @@ pub(super) fn judge(properties: &Properties, findings: &mut Findings) {
         let text = match parent {
             _ if is_group => "is a group of keys and takes no value itself".to_owned(),
             Some(parent) => format!("is not a known key: {} takes one value, no keys below it", parent.name),
-            None => format!("is not a known key{}", did_you_mean(nearest(known_forms(), key).map(str::to_owned))),
+            None => format!("is not a known key{}", did_you_mean(nearest(known_forms(), key))),
         };
         findings.warnings.push(Remark::new(&property.origin, &property.written, text));
     }
 }
 
-fn known_forms() -> impl Iterator<Item = (&'static str, String)> {
-    KEYS.iter().map(|k| (k.name, canonical_key(k.name)))
+/// Names that a mistyped one may have meant, and their canonical forms.
+fn known_forms() -> impl Iterator<Item = (String, String)> {
+    let unused = UNUSED.iter().map(|u| format!("kubesvc.{}", u.name.trim_end_matches(".**")));
+    KEYS.iter().map(|k| k.name.to_owned()).chain(unused).map(|name| (name.clone(), canonical_key(&name)))
 }
 
 impl Property {

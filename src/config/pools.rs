@@ -7,7 +7,6 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use super::reader::{Given, Reader};
-use super::remark::Origin;
 use super::settings::{Database, SourceConfig};
 use super::{jdbc, values};
 use crate::store::db::{PoolConfig, Target};
@@ -35,11 +34,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Database> {
     let intent_connections = reader.required("fairlead.sql.intentPoolSize", values::number(1, 1_000));
     let (wanted, wanted_at) =
         reader.required_located("fairlead.source", values::choice(&[("auto", Wanted::Auto), ("sql", Wanted::Sql), ("api", Wanted::Api)]));
-    let user = reader.optional("fairlead.api.user", values::text(255));
-    if user.as_deref().is_some_and(|u| !u.bytes().all(|b| (b' '..=b'~').contains(&b))) {
-        let at = Given { text: String::new(), origin: Origin::Default, written: "fairlead.api.user".into() };
-        reader.mistake(&at, "is sent as a header: it may hold visible ASCII only");
-    }
+    let user = reader.optional("fairlead.api.user", |text| {
+        let visible = text.len() <= 255 && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+        if visible { Ok(text.to_owned()) } else { Err("is sent as a header: at most 255 characters of visible ASCII".into()) }
+    });
     let sqlite = reader.required_path("fairlead.sqlite.path");
     let (sql_enabled, enabled_at) = reader.required_located("sql.enabled", values::boolean);
 
@@ -50,10 +48,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Database> {
     let names = if sql_enabled { names } else { Vec::new() };
     let before = reader.findings.mistakes.len();
     let chosen = choose(reader, &names);
-    let main = chosen.as_ref().and_then(|(canonical, written)| pool(reader, canonical, written, statement_timeout));
+    let main = chosen.as_ref().and_then(|(_, written)| pool(reader, written, statement_timeout));
     // `accounts` is a pool like any other where it is the chosen one.
     let accounts = names.iter().find(|(canonical, _)| canonical == "accounts" && chosen.as_ref().is_none_or(|(c, _)| c != canonical));
-    let accounts = accounts.and_then(|(canonical, written)| pool(reader, canonical, written, statement_timeout));
+    let accounts = accounts.and_then(|(_, written)| pool(reader, written, statement_timeout));
     if reader.findings.mistakes.len() > before {
         return None;
     }
@@ -128,29 +126,39 @@ fn choose(reader: &mut Reader<'_>, names: &[(String, String)]) -> Option<(String
         (None, _) => None,
         (Some(only), None) => Some(only.clone()),
         (Some(_), Some(_)) => {
-            if let Some(property) = reader.first_below("sql.connectionPools.") {
-                let at = Given { text: String::new(), origin: property.origin.clone(), written: "sql.connectionPools".into() };
-                reader.mistake(&at, "no pool is marked with default: true, and none is named default: mark one");
-            }
+            let at = reader.place_of("sql.connectionPools.");
+            reader.mistake(&at, "no pool is marked with default: true, and none is named default: mark one");
             None
         }
     }
 }
 
-fn pool(reader: &mut Reader<'_>, canonical: &str, written: &str, statement_timeout: Duration) -> Option<Pool> {
+fn pool(reader: &mut Reader<'_>, written: &str, statement_timeout: Duration) -> Option<Pool> {
     let label = format!("sql.connectionPools.{written}");
     let user = reader.optional(&format!("{label}.user"), values::text(255));
-    // Read as it stands: a password may begin or end with a blank.
-    let password = reader.given(&format!("{label}.password")).map(|g| g.text);
-    let _ = reader.optional(&format!("{label}.password"), |_| Ok(()));
+    // Taken as it stands: a password may begin or end with a blank.
+    let password_key = format!("{label}.password");
+    let password = reader.given(&password_key);
+    let _ = reader.optional(&password_key, |_| Ok(()));
+    if let Some(at) = &password
+        && at.text.ends_with('\n')
+    {
+        reader.warn(at, "ends with a line break, which is sent as part of it");
+    }
+    for name in [format!("{label}.user"), password_key] {
+        if reader.is_read_otherwise(&name)
+            && let Some(at) = reader.given(&name)
+        {
+            reader.warn(&at, "stands without quotes, and Clouddriver's YAML reader makes another text of it: put it in quotes");
+        }
+    }
     let max_connections = reader.required(&format!("{label}.maxPoolSize"), values::number(1, 10_000));
     let acquire_timeout =
         reader.required(&format!("{label}.connectionTimeoutMs"), values::duration(Some(Duration::from_millis(1)), SECOND / 10, HOUR));
     let url_key = format!("{label}.jdbcUrl");
     let Some((url, at)) = reader.located(&url_key, jdbc::parse) else {
         if reader.given(&url_key).is_none() {
-            let origin = reader.first_below(&format!("{label}.")).map_or(Origin::Default, |p| p.origin.clone());
-            let at = Given { text: String::new(), origin, written: url_key };
+            let at = Given { written: url_key, ..reader.place_of(&format!("{label}.")) };
             if !reader.findings.mistakes.iter().any(|m| m.key == at.written) {
                 reader.mistake(&at, "is missing: a pool needs it, such as jdbc:mysql://host:3306/database");
             }
@@ -165,7 +173,7 @@ fn pool(reader: &mut Reader<'_>, canonical: &str, written: &str, statement_timeo
     {
         reader.warn(&at, "names another user than the pool's own key user, which counts");
     }
-    let opened = match url.open(user.as_deref(), password.as_deref()) {
+    let opened = match url.open(user.as_deref(), password.as_ref().map(|p| p.text.as_str())) {
         Ok(opened) => opened,
         Err(text) => {
             reader.mistake(&at, text);
@@ -181,6 +189,5 @@ fn pool(reader: &mut Reader<'_>, canonical: &str, written: &str, statement_timeo
     reader.show_instead(&url_key, opened.shown);
     let max_connections = u32::try_from(max_connections).unwrap_or(u32::MAX);
     let config = PoolConfig { label: label.into(), target: opened.target, max_connections, acquire_timeout, statement_timeout };
-    let _ = canonical;
     Some(Pool { name: written.to_owned(), config, identity: opened.identity })
 }

@@ -75,15 +75,30 @@ impl<'a> Reader<'a> {
     /// A value as it stands, or `None` if it is absent, empty or unusable (which is then noted).
     pub(super) fn given(&mut self, name: &str) -> Option<Given> {
         let property = self.properties.get(&canonical_key(name))?;
-        self.resolve(property)
+        let secret = name.ends_with("assword") || name.ends_with(".key");
+        self.resolve(property, secret)
     }
 
-    fn resolve(&mut self, property: &Property) -> Option<Given> {
+    /// Whether a value stood in YAML without quotes and Clouddriver's reader sees a number or a boolean in it.
+    pub(super) fn is_read_otherwise(&self, name: &str) -> bool {
+        self.properties.get(&canonical_key(name)).is_some_and(|p| p.plain && super::values::is_read_otherwise(&p.text))
+    }
+
+    /// The place of the first property below a group, for a message about the group.
+    pub(super) fn place_of(&self, group: &str) -> Given {
+        let origin = self.first_below(group).map_or(Origin::Default, |p| p.origin.clone());
+        Given { text: String::new(), origin, written: group.trim_end_matches(['.', '[']).to_owned() }
+    }
+
+    fn resolve(&mut self, property: &Property, secret: bool) -> Option<Given> {
         let at = Given { text: String::new(), origin: property.origin.clone(), written: property.written.clone() };
         let filled = match placeholders::fill(&property.text, &|name| self.lookup(name)) {
             Ok(filled) => filled,
             Err(text) => {
-                self.mistake(&at, text);
+                // Where more than one placeholder stands there, a part of the secret could look like one.
+                let whole = property.text.starts_with("${") && property.text.find('}') == Some(property.text.len() - 1);
+                let hidden = "holds a placeholder that cannot be filled in (which one is not said, for it stands in a secret)";
+                self.mistake(&at, if secret && !whole { hidden.to_owned() } else { text });
                 return None;
             }
         };
@@ -188,14 +203,14 @@ impl<'a> Reader<'a> {
                 self.mistake(&at, format!("is not a list of at most {MAX_ITEMS} texts, counted from 0 with none left out"));
                 return Vec::new();
             }
-            let texts: Vec<String> = items.into_iter().filter_map(|(_, p)| self.resolve(p)).map(|g| g.text).collect();
+            let texts: Vec<String> = items.into_iter().filter_map(|(_, p)| self.resolve(p, key.secret)).map(|g| g.text).collect();
             self.show(key, name, &texts.join(","), &at.origin);
             return texts;
         }
         let comma = |text: &str| text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect::<Vec<_>>();
         // Given and empty is an empty list, not the default.
         if let Some(property) = self.properties.get(&canonical) {
-            let given = self.resolve(property);
+            let given = self.resolve(property, key.secret);
             let text = given.map(|g| g.text).unwrap_or_default();
             self.show(key, name, &text, &property.origin);
             return comma(&text);

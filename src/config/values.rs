@@ -91,6 +91,24 @@ pub(super) fn size(least: u64, most: u64) -> impl Fn(&str) -> Parsed<u64> {
     }
 }
 
+/// Whether Clouddriver's YAML reader takes a text without quotes for a boolean or a number, and so for another text.
+pub(super) fn is_read_otherwise(text: &str) -> bool {
+    if matches!(text.to_ascii_lowercase().as_str(), "yes" | "no" | "on" | "off" | "true" | "false") {
+        return !matches!(text, "true" | "false");
+    }
+    let unsigned = text.trim_start_matches(['+', '-']);
+    let hex = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0b"));
+    if hex.is_some_and(|h| !h.is_empty() && h.chars().all(|c| c.is_ascii_hexdigit() || c == '_')) {
+        return true;
+    }
+    let digits = text.chars().all(|c| c.is_ascii_digit());
+    let canonical = digits && (text == "0" || !text.starts_with('0'));
+    let number = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && text.chars().any(|c| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_digit() || "_:.eE+-".contains(c));
+    number && !canonical
+}
+
 /// One of a closed set, in whatever case.
 pub(super) fn choice<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&str) -> Parsed<T> {
     move |text| {
@@ -194,6 +212,16 @@ mod tests {
         }
         for text in ["", "MB", "1.5MB", "-1", "1TBB", "99999999999GB"] {
             assert!(size(0, u64::MAX)(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_that_clouddriver_reads_otherwise_are_known() {
+        for text in ["yes", "Off", "TRUE", "0123", "1_000", "1e3", "12:30", "1.0", "-1", "0x1f", "2024-01-01"] {
+            assert!(is_read_otherwise(text), "{text}");
+        }
+        for text in ["true", "0", "123", "secret", "12ab", "a1", "e", "1.0-rc", "-"] {
+            assert!(!is_read_otherwise(text), "{text}");
         }
     }
 
