@@ -99,6 +99,14 @@ impl Clouddriver {
         accounts(&self.database.admin).await
     }
 
+    /// The ids and creation times of its table: what tells one life of an account from another.
+    pub async fn ids(&self) -> Vec<(String, i64)> {
+        let rows = self.database.admin.rows("select id, created_at from accounts").await;
+        rows.into_iter()
+            .map(|mut r| (r[0].take().unwrap_or_default(), r[1].take().and_then(|t| t.parse().ok()).unwrap_or_default()))
+            .collect()
+    }
+
     /// Empties Clouddriver's tables behind its back, so that the next suite starts with nothing.
     pub async fn forget_accounts(&self) {
         self.database.admin.exec("delete from accounts").await;
