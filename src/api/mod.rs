@@ -101,9 +101,9 @@ fn with_later(routes: axum::routing::MethodRouter<Api>, later: MethodFilter) -> 
     routes.merge(on(later, || async { ApiError::NotBuilt }))
 }
 
-/// Axum adds `Allow`.
-async fn options() -> http::StatusCode {
-    http::StatusCode::NO_CONTENT
+/// What is built.
+async fn options() -> impl axum::response::IntoResponse {
+    (http::StatusCode::NO_CONTENT, [(http::header::ALLOW, "GET, HEAD, OPTIONS")])
 }
 
 /// The feature's switch stands before each account endpoint, built or not.

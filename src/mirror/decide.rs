@@ -268,7 +268,9 @@ pub fn decide(r: Option<&RowFacts>, m: Option<&MirrorFacts>, name: &NameFacts, i
         })
         .map(|i| i.id)
         .collect();
-    let claims = claim && matches!(action, Action::Insert { .. } | Action::Replace | Action::Keep | Action::Update | Action::Relink) && linked_or_new(m);
+    let claims = claim
+        && matches!(action, Action::Insert { .. } | Action::Replace | Action::Keep | Action::Update | Action::Relink)
+        && linked_or_new(m);
     Decision { action, claims, ended, again, drift, conflict }
 }
 

@@ -305,7 +305,9 @@ impl Engine {
         for (id, own) in self.registry.of_name(name) {
             let pause = match own.known {
                 Known::Pending | Known::Refused => continue,
-                Known::Ok if own.attempts as usize <= LADDER.len() => LADDER[(own.attempts as usize).saturating_sub(1).min(LADDER.len() - 1)],
+                Known::Ok if own.attempts as usize <= LADDER.len() => {
+                    LADDER[(own.attempts as usize).saturating_sub(1).min(LADDER.len() - 1)]
+                }
                 Known::Ok if own.swept || own.confirmed => {
                     self.give_up(id, name);
                     continue;

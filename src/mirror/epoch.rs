@@ -22,7 +22,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
             _ = tick.tick() => {}
             () = engine.cancel.cancelled() => return,
         }
-        let done = if engine.registered.load(Ordering::Acquire) { engine.keep_alive(&mut beat).await } else { engine.register(&mut beat).await };
+        let done =
+            if engine.registered.load(Ordering::Acquire) { engine.keep_alive(&mut beat).await } else { engine.register(&mut beat).await };
         if let Err(e) = done {
             warn!(error = %e, "this replica's epoch cannot be kept");
         }

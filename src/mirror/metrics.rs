@@ -74,8 +74,16 @@ impl Metrics {
         registry.register("mirror_passes", "Passes over everything", m.passes.clone());
         registry.register("mirror_gaps", "Times in which changes may have passed unjournalled", m.gaps.clone());
         registry.register("mirror_drift_rows", "Mirrored rows that Clouddriver does not have, at the last pass", m.drift.clone());
-        registry.register("mirror_conflict_rows", "Names that Fairlead or an agent owns and Clouddriver has too, at the last pass", m.conflicts.clone());
-        registry.register("mirror_deletes_held_back", "Deletions beyond maxDeletesPerPass that a pass did not make", m.deletes_held_back.clone());
+        registry.register(
+            "mirror_conflict_rows",
+            "Names that Fairlead or an agent owns and Clouddriver has too, at the last pass",
+            m.conflicts.clone(),
+        );
+        registry.register(
+            "mirror_deletes_held_back",
+            "Deletions beyond maxDeletesPerPass that a pass did not make",
+            m.deletes_held_back.clone(),
+        );
         registry.register("mirror_intents_open", "Open intents, of all replicas", m.open_intents.clone());
         m
     }

@@ -118,7 +118,9 @@ impl Registry {
     pub fn waiting_for_sweep(&self) -> Vec<(Ulid, Own)> {
         self.lock()
             .iter()
-            .filter(|(_, o)| matches!(o.known, Known::Ok | Known::Unknown) && !o.swept && (o.name.is_none() || o.attempts >= super::LADDER_STEPS))
+            .filter(|(_, o)| {
+                matches!(o.known, Known::Ok | Known::Unknown) && !o.swept && (o.name.is_none() || o.attempts >= super::LADDER_STEPS)
+            })
             .map(|(id, o)| (*id, o.clone()))
             .collect()
     }

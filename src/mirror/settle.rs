@@ -106,7 +106,13 @@ impl Engine {
                 let end: Vec<String> =
                     intents.iter().filter(|i| i.known == Known::Unknown && i.past_window).map(|i| i.id.to_string()).collect();
                 self.end_without_reading(&end).await?;
-                return Ok(Round::Done(Settled { action: Action::Keep, drift: false, conflict: false, unreadable: true, unexplained: vec![] }));
+                return Ok(Round::Done(Settled {
+                    action: Action::Keep,
+                    drift: false,
+                    conflict: false,
+                    unreadable: true,
+                    unexplained: vec![],
+                }));
             }
         };
         let definition = match row.as_ref().filter(|r| r.is_kubernetes()).map(|r| serde_json::from_str::<Value>(&r.body)) {
@@ -126,7 +132,8 @@ impl Engine {
             (Some(d), Some(m)) => !self.same_definition(m, d),
             _ => false,
         };
-        let row_facts = row.as_ref().map(|r| RowFacts { incarnation: r.incarnation, modified: r.modified, kubernetes: r.is_kubernetes(), differs });
+        let row_facts =
+            row.as_ref().map(|r| RowFacts { incarnation: r.incarnation, modified: r.modified, kubernetes: r.is_kubernetes(), differs });
         let m_facts = m.as_ref().map(|m| MirrorFacts { origin: m.origin, incarnation: m.incarnation.map(Incarnation), sent: m.sent });
         let decision = decide(row_facts.as_ref(), m_facts.as_ref(), &name_facts, &intents, trigger);
         match self.apply(&mut tx, name, row.as_ref(), definition.as_ref(), m.as_ref(), &decision).await {

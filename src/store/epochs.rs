@@ -81,9 +81,12 @@ pub async fn remembered_beat(db: &Db, id: &str) -> Result<Option<i64>> {
 /// # Errors
 /// The database's.
 pub async fn give_up(db: &Db, id: &str) -> Result<()> {
-    db.exec("update fairlead_epochs set state = 'gap', gap_from_ms = ok_until_ms, gap_until_ms = {now} where id = ? and state = 'open'", args![id])
-        .await
-        .map(drop)
+    db.exec(
+        "update fairlead_epochs set state = 'gap', gap_from_ms = ok_until_ms, gap_until_ms = {now} where id = ? and state = 'open'",
+        args![id],
+    )
+    .await
+    .map(drop)
 }
 
 /// Notes a gap that no epoch row tells of.

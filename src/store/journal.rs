@@ -119,13 +119,7 @@ pub async fn insert_intent(db: &Db, intent: &NewIntent, from: &PreImageFrom) -> 
     };
     let written = match (from, &intent.name) {
         (PreImageFrom::SameDatabase, Some(name)) => {
-            let a: &[Arg] = &[
-                Arg::from(&intent.id),
-                Arg::from(name),
-                Arg::from(intent.method),
-                Arg::from(&intent.epoch),
-                Arg::from(name),
-            ];
+            let a: &[Arg] = &[Arg::from(&intent.id), Arg::from(name), Arg::from(intent.method), Arg::from(&intent.epoch), Arg::from(name)];
             // PostgreSQL needs to be told the types of values that stand in a select list.
             let sql = match db.dialect() {
                 Dialect::MySql => {

@@ -219,13 +219,11 @@ async fn run_files(work: &Db, lock: &mut Lock) -> Result<(), MigrateError> {
         Lock::MySql(conn) => {
             let files = files!("mysql");
             // A start that was killed, or that lacked a right, between a file and its mark: the file is run again.
-            let clear = sqlx::query(AssertSqlSafe(format!("DELETE FROM {TABLE} WHERE success = FALSE"))).execute(&mut *conn).await;
-            if let Err(e) = clear
-                && e.as_database_error()
-                    .and_then(|d| d.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>())
-                    .is_none_or(|m| m.number() != 1146)
-            {
-                return Err(MigrateError::of(work.classify(e), "DELETE", TABLE));
+            let known = "SELECT CAST(COUNT(*) AS SIGNED) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?";
+            let known: i64 = sqlx::query_scalar(known).bind(TABLE).fetch_one(&mut *conn).await.map_err(|e| work.classify(e))?;
+            if known > 0 {
+                let clear = sqlx::query(AssertSqlSafe(format!("DELETE FROM {TABLE} WHERE success = FALSE"))).execute(&mut *conn).await;
+                clear.map_err(|e| MigrateError::of(work.classify(e), "DELETE", TABLE))?;
             }
             (files, migrator(&files).run_direct(None, conn, false).await)
         }

@@ -90,7 +90,12 @@ impl World {
         rows.iter()
             .map(|r| {
                 let definition: serde_json::Value = serde_json::from_str(r[2].as_deref().unwrap_or("null")).expect("JSON");
-                format!("{} {} {}", r[0].as_deref().unwrap_or(""), r[1].as_deref().unwrap_or(""), definition["note"].as_str().unwrap_or("-"))
+                format!(
+                    "{} {} {}",
+                    r[0].as_deref().unwrap_or(""),
+                    r[1].as_deref().unwrap_or(""),
+                    definition["note"].as_str().unwrap_or("-")
+                )
             })
             .collect()
     }
@@ -189,7 +194,8 @@ async fn an_unknown_outcome_is_settled_from_the_row_and_never_from_the_request()
         drop(t);
         eventually("a is mirrored", SOON, async || (w.mirror().await == ["a INACTIVE v1"]).then_some(())).await;
         w.put_row("c", "kubernetes", "late", 700, 700).await;
-        eventually("the late row is mirrored", SOON, async || (w.mirror().await == ["a INACTIVE v1", "c INACTIVE late"]).then_some(())).await;
+        eventually("the late row is mirrored", SOON, async || (w.mirror().await == ["a INACTIVE v1", "c INACTIVE late"]).then_some(()))
+            .await;
     }
 }
 
@@ -310,7 +316,11 @@ async fn an_active_row_is_not_carried_over_to_the_next_life_of_its_name() {
         delete.finish(ok(None));
         w.at_rest(&[&r]).await;
         assert_eq!(w.mirror().await, ["a INACTIVE v2"], "{server:?}");
-        assert_eq!(w.db.admin.number("select count(*) from fairlead_tombstones where name_key = 'a'").await, 1, "{server:?}: agents are told to let go");
+        assert_eq!(
+            w.db.admin.number("select count(*) from fairlead_tombstones where name_key = 'a'").await,
+            1,
+            "{server:?}: agents are told to let go"
+        );
     }
 }
 
@@ -357,7 +367,12 @@ async fn a_change_that_could_not_be_journalled_in_time_is_mirrored_all_the_same(
         let w = World::new(server).await;
         let r = w.replica_with("r1", Interceptor { max_wait: Duration::from_millis(50), ..interceptor() }).await;
         let mut held = holder(&w.db).await;
-        held.exec(if server == Server::MariaDb { "lock tables fairlead_intents write" } else { "lock table fairlead_intents in exclusive mode" }).await;
+        held.exec(if server == Server::MariaDb {
+            "lock tables fairlead_intents write"
+        } else {
+            "lock table fairlead_intents in exclusive mode"
+        })
+        .await;
         let t = r.announce(Method::Post, Some("a")).await;
         w.put_row("a", "kubernetes", "v1", w.now().await, 1).await;
         assert!(r.engine.levels().unjournalled > 0, "{server:?}: the gap is known");
