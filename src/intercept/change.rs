@@ -27,6 +27,7 @@ const WHOLE_WAIT: Duration = Duration::from_secs(15 * 60);
 const ANSWER_COPY: usize = 64 * 1024;
 /// Seconds after which a change that was not forwarded may be tried again. Never 0: Gate would repeat it at once by itself.
 const RETRY_AFTER: u32 = 5;
+const TOO_LATE: &str = "this change waited too long before it could be forwarded; nothing was changed";
 
 /// Handles one change. Dropped before it is forwarded (the client left), nothing is forwarded; dropped after, the call goes on.
 pub(super) async fn handle<S, J>(
@@ -99,21 +100,26 @@ where
             return Ok(unavailable(why(refusal), unread));
         }
     };
-    let gone = Rc::new(Cell::new(false));
+    let (gone, late) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
     let body = match (captured, body) {
         (Some(captured), _) => {
-            let ticket = ticket.clone();
+            let (ticket, late) = (ticket.clone(), late.clone());
             // Asked again when the first byte leaves: reaching Clouddriver may have taken a while. A ticket that is used up has its
             // answer, and nothing depends on the rest of the body.
-            captured.replay(move || ticket.borrow().as_ref().is_none_or(Ticket::may_forward), gone.clone())
+            let gate = move || {
+                let open = ticket.borrow().as_ref().is_none_or(Ticket::may_forward);
+                late.set(!open);
+                open
+            };
+            captured.replay(gate, gone.clone())
         }
         (None, body) => body.unwrap_or(Body::Empty),
     };
     let open = Open { ticket, method, name, request_id, started, metrics: metrics.clone() };
     let (to_client, from_task) = oneshot::channel();
     let mut presence = Presence { gone: gone.clone(), metrics: metrics.clone(), waiting: true };
-    let drain = shared.inspection_limit;
-    tokio::task::spawn_local(carry(inner, Request::from_parts(parts, body), open, to_client, gone, drain, unread));
+    let call = Call { gone, late, drain: shared.inspection_limit, unread };
+    tokio::task::spawn_local(carry(inner, Request::from_parts(parts, body), open, to_client, call));
     let answered = from_task.await;
     presence.waiting = false;
     answered.unwrap_or_else(|_| {
@@ -122,15 +128,25 @@ where
     })
 }
 
+/// What the detached part and the handler or the body share.
+struct Call {
+    /// The client left before an answer.
+    gone: Rc<Cell<bool>>,
+    /// The body was held back at its first byte.
+    late: Rc<Cell<bool>>,
+    /// Most bytes of an answer that are read for nobody.
+    drain: usize,
+    /// Part of the request's body is still with the client.
+    unread: bool,
+}
+
 /// The detached part: from the forwarding to the verdict, and the body after it.
 async fn carry<S, T>(
     mut inner: S,
     request: Request<Body>,
     mut open: Open<T>,
     client: oneshot::Sender<Result<Response<Body>, S::Error>>,
-    gone: Rc<Cell<bool>>,
-    drain: usize,
-    unread: bool,
+    call: Call,
 ) where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Error: Delivery,
@@ -138,7 +154,7 @@ async fn carry<S, T>(
 {
     if !open.ticket.borrow().as_ref().is_some_and(Ticket::may_forward) {
         open.withdraw();
-        let _ = client.send(Ok(unavailable("this change waited too long before it could be forwarded; nothing was changed", unread)));
+        let _ = client.send(Ok(unavailable(TOO_LATE, call.unread)));
         return;
     }
     let until = Instant::now() + WHOLE_WAIT;
@@ -147,7 +163,8 @@ async fn carry<S, T>(
         Ok(Err(error)) => {
             let outcome = if error.certainly_not_delivered() { Outcome::Refused } else { Outcome::Unknown };
             open.finish(outcome, None, None);
-            let _ = client.send(Err(error));
+            // Its body was held back by us, which the error cannot know.
+            let _ = client.send(if call.late.get() { Ok(unavailable(TOO_LATE, true)) } else { Err(error) });
             return;
         }
         Err(_) => {
@@ -168,14 +185,14 @@ async fn carry<S, T>(
         open.finish(outcome, None, Some(status));
         drop(open);
         if let Err(Ok(unheard)) = client.send(Ok(Response::from_parts(head, body))) {
-            relay::drain(unheard.into_body(), drain).await;
+            relay::drain(unheard.into_body(), call.drain).await;
         }
         return;
     }
     let headers = head.headers.clone();
     let (sender, relayed) = relay::channel(&body);
     let _ = client.send(Ok(Response::from_parts(head, relayed)));
-    let bounds = relay::Bounds { copy: ANSWER_COPY.min(drain), drain, until };
+    let bounds = relay::Bounds { copy: ANSWER_COPY.min(call.drain), drain: call.drain, until };
     let metrics = open.metrics.clone();
     let left = relay::pump(body, sender, bounds, |copied| {
         let outcome = outcome::with_body(status, &headers, copied.complete.then_some(copied.bytes));
@@ -183,7 +200,7 @@ async fn carry<S, T>(
         open.finish(outcome, name, Some(status));
     })
     .await;
-    if left && !gone.get() {
+    if left && !call.gone.get() {
         metrics.clients_left.inc();
     }
 }

@@ -98,7 +98,8 @@ fn a_change_that_is_held_up_on_its_way_to_the_wire_breaks_before_its_first_byte(
             assert!(request.into_body().collect().await.is_err(), "the body left");
             Err(Lost { certainly_not_delivered: false })
         });
-        service.oneshot(request("POST", "/credentials", r#"{"name":"acc"}"#)).await.err().unwrap();
+        let answer = service.oneshot(request("POST", "/credentials", r#"{"name":"acc"}"#)).await.unwrap();
+        assert_eq!(answer.status(), 503, "whose fault it was is told");
     });
     assert_eq!(notes.all()[1..], [Forwarded, Finished(Outcome::Unknown, None)]);
 }
