@@ -71,8 +71,8 @@ pub(super) fn history(revisions: &[Revision]) -> Http {
     let entries: Vec<String> = revisions
         .iter()
         .map(|r| match &r.body {
-            Some(body) => format!(r#"{{"version":{},"timestamp":{},"account":{body}}}"#, r.version, r.timestamp),
-            None => format!(r#"{{"version":{},"timestamp":{}}}"#, r.version, r.timestamp),
+            Some(body) => format!(r#"{{"account":{body},"timestamp":{},"version":{}}}"#, r.timestamp, r.version),
+            None => format!(r#"{{"timestamp":{},"version":{}}}"#, r.timestamp, r.version),
         })
         .collect();
     ok(format!("[{}]", entries.join(",")))

@@ -50,7 +50,7 @@ fn defaults() -> Map<String, Value> {
         "cacheAllApplicationRelationships": false, "cacheThreads": 1, "cachingPolicies": [], "checkPermissionsOnStartup": true,
         "customResources": [], "debug": false, "kinds": [], "metrics": true, "namespaces": [],
         "namingStrategy": "kubernetesAnnotations", "omitKinds": [], "omitNamespaces": [], "onlySpinnakerManaged": false,
-        "permissions": {}, "rawResourcesEndpointConfig": {"kindExpressions": [], "omitKindExpressions": []},
+        "permissions": {}, "rawResourcesEndpointConfig": {"kindExpressions": [], "kindPatterns": [], "omitKindExpressions": [], "omitKindPatterns": []},
         "requiredGroupMembership": [], "serviceAccount": false,
     });
     match value {

@@ -10,6 +10,7 @@
 
 mod api;
 mod http;
+mod judge;
 mod sql;
 
 pub use api::{Api, ApiConfig};

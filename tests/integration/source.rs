@@ -1,12 +1,17 @@
 //! Reading Clouddriver's accounts: by SQL on real servers, by the API from a stand-in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fairlead::account::Incarnation;
-use fairlead::source::{Error, Page, PreImage, Reading, Source, SourceRow, Sql};
+use fairlead::demo::{Names, Options, StandIn};
+use fairlead::source::{Api, ApiConfig, Error, Page, PreImage, Reading, Source, SourceRow, Sql};
 use fairlead::store::db::Db;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::databases::{SERVERS, Server, TestDatabase, eventually, pool_config};
 
@@ -364,4 +369,249 @@ async fn a_reading_waits_for_no_writer_and_sees_only_what_is_committed() {
 
 fn reader_pool(db: &TestDatabase) -> Db {
     Db::open(&db.pool_config())
+}
+
+/// A stand-in and a reader of its API.
+async fn api_of(options: Options) -> (StandIn, Source) {
+    let cd = StandIn::start(options).await.expect("started");
+    let api = api_at(cd.address(), "", None);
+    (cd, api)
+}
+
+fn api_at(address: SocketAddr, context_path: &str, user: Option<&str>) -> Source {
+    Source::Api(Api::new(ApiConfig {
+        host: address.ip().to_string().into(),
+        port: address.port(),
+        context_path: context_path.into(),
+        user: user.map(str::to_owned),
+    }))
+}
+
+async fn store(cd: &StandIn, name: &str, note: &str) -> i64 {
+    cd.upsert(&json!({"type": "kubernetes", "name": name, "context": note})).await.expect("stored");
+    let rows = cd.rows().await.expect("rows");
+    rows.iter().find(|r| r.body.contains(&format!(r#""name":"{name}""#))).expect("stored").created
+}
+
+async fn said(source: &Source, name: &str) -> String {
+    match source.read(name).await.expect("readable") {
+        Reading::Present(row) => format!("{} {}", row.id, row.incarnation.0),
+        Reading::Absent => "absent".to_owned(),
+        Reading::Unknown(_) => "unknown".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn by_the_api_a_life_has_the_same_name_as_in_the_table() {
+    let (cd, api) = api_of(Options::default()).await;
+    let first = store(&cd, "b", "1").await;
+    assert_eq!(store(&cd, "b", "2").await, first, "a change is no new life");
+    assert_eq!(said(&api, "b").await, format!("b {first}"));
+    cd.remove("b").await.expect("removed");
+    assert_eq!(said(&api, "b").await, "absent", "at the end of the list");
+    store(&cd, "c", "").await;
+    assert_eq!(said(&api, "b").await, "absent", "with another after it");
+    let second = store(&cd, "b", "3").await;
+    assert_ne!(first, second);
+    let Ok(Reading::Present(row)) = api.read("b").await else { panic!("present") };
+    assert_eq!((row.incarnation, row.kind.as_str(), row.body.contains(r#""context":"3""#)), (Incarnation(second), "kubernetes", true));
+    assert_eq!(said(&api, "nobody").await, "absent");
+    assert_eq!(api.pre_image("b").await, PreImage::Unknown);
+}
+
+#[tokio::test]
+async fn by_the_api_a_secret_that_does_not_resolve_is_never_taken_for_a_deletion() {
+    for last in [true, false] {
+        let (cd, api) = api_of(Options::default()).await;
+        let born = store(&cd, "m", "").await;
+        if !last {
+            store(&cd, "z", "").await;
+        }
+        cd.set_unresolvable("m", true);
+        assert_eq!(said(&api, "m").await, "unknown", "last in the list: {last}");
+        // Its old secret keeps the history unreadable, also when the account is gone: then only a name after it proves that.
+        cd.remove("m").await.expect("removed");
+        assert_eq!(said(&api, "m").await, if last { "unknown" } else { "absent" });
+        cd.set_unresolvable("m", false);
+        assert_eq!(said(&api, "m").await, "absent");
+        assert_ne!(store(&cd, "m", "").await, born);
+    }
+}
+
+#[tokio::test]
+async fn by_the_api_spellings_are_one_where_clouddrivers_database_says_so() {
+    let (cd, api) = api_of(Options { names: Names::LikeMariaDb, ..Options::default() }).await;
+    let born = store(&cd, "acc", "").await;
+    for name in ["acc", "ACC", "Acc "] {
+        assert_eq!(said(&api, name).await, format!("acc {born}"), "{name:?}");
+    }
+    // The id stays, the definition has the last spelling, and the definition is what the API shows.
+    cd.upsert(&json!({"type": "kubernetes", "name": "ACC "})).await.expect("stored");
+    for name in ["acc", "ACC "] {
+        assert_eq!(said(&api, name).await, format!("ACC  {born}"), "{name:?}");
+    }
+    cd.remove("aCC").await.expect("removed");
+    for name in ["acc", "ACC "] {
+        assert_eq!(said(&api, name).await, "absent", "{name:?}");
+    }
+    let (cd, api) = api_of(Options::default()).await;
+    store(&cd, "acc", "").await;
+    assert_eq!(said(&api, "ACC").await, "absent", "acc comes after it, has a life of its own and ACC has none");
+}
+
+#[tokio::test]
+async fn by_the_api_an_account_of_another_type_is_there_and_not_kubernetes() {
+    let (cd, api) = api_of(Options::default()).await;
+    cd.upsert(&json!({"type": "aws", "name": "a"})).await.expect("stored");
+    let Ok(Reading::Present(row)) = api.read("a").await else { panic!("present") };
+    assert!(!row.is_kubernetes());
+}
+
+#[tokio::test]
+async fn by_the_api_names_that_no_path_can_hold_are_unknown() {
+    let (_cd, api) = api_of(Options::default()).await;
+    for name in ["", ".", "..", "a/b", "a;b", "a%2fb", "a\\b", "a\u{0}"] {
+        assert_eq!(said(&api, name).await, "unknown", "{name:?}");
+    }
+    for name in ["a b", "ünï", "a+b", "a?b#c&limit=5", "😀"] {
+        assert_eq!(said(&api, name).await, "absent", "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn by_the_api_a_pass_steps_over_what_clouddriver_leaves_out() {
+    let (cd, api) = api_of(Options::default()).await;
+    for i in 0..60 {
+        store(&cd, &format!("n{i:02}"), "").await;
+    }
+    // A hole at the start, one larger than a page in the middle, one of one row, one at the end.
+    let hidden: BTreeSet<String> = [0..3, 20..41, 50..51, 58..60].into_iter().flatten().map(|i| format!("n{i:02}")).collect();
+    for name in &hidden {
+        cd.set_unresolvable(name, true);
+    }
+    for limit in [1, 2, 5, 100] {
+        let (mut seen, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = api.page(after.as_deref(), limit).await.expect("readable");
+            assert!(page.poison.is_empty());
+            seen.extend(page.rows.into_iter().map(|r| r.id));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        let expected: Vec<String> = (0..60).map(|i| format!("n{i:02}")).filter(|n| !hidden.contains(n)).collect();
+        assert_eq!(seen, expected, "limit {limit}");
+    }
+}
+
+#[tokio::test]
+async fn by_the_api_a_change_between_two_questions_never_mixes_two_lives() {
+    let (cd, api) = api_of(Options::default()).await;
+    let writer = cd.clone();
+    let storm = tokio::spawn(async move {
+        let mut lives = BTreeMap::new();
+        for n in 0..300 {
+            writer.remove("a").await.expect("removed or not there");
+            lives.insert(n.to_string(), store(&writer, "a", &n.to_string()).await);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        lives
+    });
+    let mut seen = Vec::new();
+    while !storm.is_finished() || seen.is_empty() {
+        if let Reading::Present(row) = api.read("a").await.expect("readable") {
+            seen.push(row);
+        }
+    }
+    let lives = storm.await.expect("the storm ends");
+    for row in seen {
+        let body: Value = serde_json::from_str(&row.body).expect("JSON");
+        let note = body["context"].as_str().expect("a note");
+        assert_eq!(lives.get(note).copied(), Some(row.incarnation.0), "the definition of one life with the time of another");
+    }
+}
+
+/// Answers every request on one port with the same bytes and keeps what it was asked.
+async fn canned(answer: &'static str, then_close: bool) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let kept = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let kept = kept.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                let mut buffer = [0; 4096];
+                while let Ok(n) = stream.read(&mut buffer).await {
+                    if n == 0 {
+                        return;
+                    }
+                    head.extend_from_slice(&buffer[..n]);
+                    if head.ends_with(b"\r\n\r\n") {
+                        kept.lock().expect("not poisoned").push(String::from_utf8_lossy(&head).into_owned());
+                        head.clear();
+                        if stream.write_all(answer.as_bytes()).await.is_err() || then_close {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn by_the_api_the_configured_user_and_prefix_are_sent() {
+    let (at, asked) = canned("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", false).await;
+    let api = api_at(at, "/cd", Some("fairlead@example.com"));
+    api.check().await.expect("answered");
+    assert_eq!(said(&api, "a b").await, "absent");
+    let asked = asked.lock().expect("not poisoned").clone();
+    assert!(asked[0].starts_with("GET /cd/credentials/type/kubernetes?limit=1 HTTP/1.1\r\n"), "{}", asked[0]);
+    assert!(asked.iter().all(|a| a.to_ascii_lowercase().contains("x-spinnaker-user: fairlead@example.com\r\n")), "{asked:?}");
+    assert!(asked[1].starts_with("GET /cd/credentials/type/kubernetes?limit=1&startingAccountName=a%20b HTTP/1.1\r\n"), "{}", asked[1]);
+    assert!(asked[2].starts_with("GET /cd/credentials/a%20b/history HTTP/1.1\r\n"), "{}", asked[2]);
+}
+
+#[tokio::test]
+async fn by_the_api_a_refusal_says_what_to_change_and_never_what_was_answered() {
+    for (answer, words) in [
+        ("HTTP/1.1 400 \r\ncontent-length: 6\r\n\r\nSECRET", "account.storage.enabled"),
+        ("HTTP/1.1 403 \r\ncontent-length: 6\r\n\r\nSECRET", "account manager"),
+        ("HTTP/1.1 404 \r\ncontent-length: 6\r\n\r\nSECRET", "contextPath"),
+        ("HTTP/1.1 503 \r\ncontent-length: 6\r\n\r\nSECRET", "503"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n[{SECRET}]", "no JSON array"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n[{\"SECRET\": 1}]", "no JSON array"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n[{\"SECRET\": 1}]", "no name"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n[{SECRET", "broke off"),
+        ("SECRET\r\n\r\n", "no answer"),
+    ] {
+        let (at, _) = canned(answer, true).await;
+        let api = api_at(at, "", None);
+        for e in [api.check().await.expect_err("refused"), api.read("a").await.expect_err("refused")] {
+            let text = e.to_string();
+            assert!(text.contains(words) && text.contains(&at.to_string()), "{text}");
+            assert!(!text.contains("SECRET") && e.is_transient(), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn by_the_api_a_kept_connection_that_was_closed_is_replaced() {
+    let (at, asked) = canned("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", true).await;
+    let api = api_at(at, "", None);
+    for _ in 0..20 {
+        api.check().await.expect("answered");
+    }
+    assert_eq!(asked.lock().expect("not poisoned").len(), 20);
+}
+
+#[tokio::test]
+async fn by_the_api_nobody_there_is_told_with_the_hop() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let text = api_at(unused, "", None).check().await.expect_err("nobody").to_string();
+    assert!(text.contains(&unused.to_string()) && text.contains("no connection"), "{text}");
 }
