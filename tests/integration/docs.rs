@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::support::http;
+use super::support::process::{Fairlead, Setup, folder, free_port};
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -117,4 +120,32 @@ fn the_manifests_take_from_the_environment_what_the_secret_holds() {
         assert!(map.contains(&format!("${{{name}}}")), "{name} is in the example Secret and used nowhere");
         assert_eq!(value.trim(), "\"\"", "the example Secret holds a value for {name}");
     }
+}
+
+#[tokio::test]
+async fn every_metric_that_operations_speaks_of_is_served() {
+    let name = format!("docs-{}", free_port());
+    let database = folder(&name).join("fairlead.db");
+    let fairlead = Fairlead::start(Setup::new(&name, free_port()).with(&format!("fairlead.sqlite.path: {}", database.display()))).await;
+    let page = http::get(fairlead.setup.admin_port, "/metrics").await.unwrap().text();
+    let mut sources = Vec::new();
+    files_below(&root().join("src"), ".rs", &mut sources);
+    let sources: Vec<String> = sources.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let mut missing = Vec::new();
+    let operations = read("docs/operations.md");
+    for quoted in quoted(&operations).filter(|q| (q.starts_with("fairlead_") || q.starts_with("process_")) && !q.contains('*')) {
+        let (name, labels) = quoted.split_once('{').unwrap_or((quoted, ""));
+        let described = name.strip_suffix("_total").unwrap_or(name);
+        // A family with labels is on the page once it has counted something; until then its registration has to do.
+        let registered = format!("\"{}\"", described.trim_start_matches("fairlead_"));
+        if !page.contains(&format!("# HELP {described} ")) && !sources.iter().any(|text| text.contains(&registered)) {
+            missing.push(name.to_owned());
+        }
+        if let Some(line) = page.lines().find(|l| l.starts_with(&format!("{name}{{"))) {
+            for label in labels.trim_end_matches('}').split(',').filter(|l| !l.is_empty()) {
+                assert!(line.contains(&format!("{label}=\"")), "{quoted}: {line}");
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not on the page: {missing:#?}");
 }
