@@ -3,6 +3,7 @@ CREATE TABLE IF NOT EXISTS fairlead_names (
   gen bigint NOT NULL,
   claimed_inc bigint NULL,
   seen_inc bigint NULL,
+  seen_ms bigint NULL,
   touched_ms bigint NOT NULL,
   PRIMARY KEY (name_key)
 );

@@ -3,6 +3,7 @@ CREATE TABLE IF NOT EXISTS fairlead_names (
   gen integer NOT NULL,
   claimed_inc integer NULL,
   seen_inc integer NULL,
+  seen_ms integer NULL,
   touched_ms integer NOT NULL,
   PRIMARY KEY (name_key)
 );

@@ -54,6 +54,8 @@ enum ConfigCommand {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _crashes = fail::FailScenario::setup();
     match Cli::parse().command {
         Command::Serve { demo: true, .. } => with_runtime(demo::keep_running()),
         Command::Serve { config, demo: false } => serve(config),

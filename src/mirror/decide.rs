@@ -31,6 +31,8 @@ pub struct MirrorFacts {
     pub incarnation: Option<Incarnation>,
     /// Whether it was ever sent to an agent.
     pub sent: bool,
+    /// Its agents are being told to let go: it is never linked to another life.
+    pub deleting: bool,
 }
 
 /// What the row was before the change was forwarded.
@@ -71,6 +73,9 @@ pub struct IntentFacts {
     pub method: Method,
     /// The row before it.
     pub pre: PreImage,
+    /// The change was forwarded before its intent was journalled, so a pre-image that shows today's row proves nothing: it may have
+    /// been read after the change.
+    pub late: bool,
     /// Its outcome.
     pub known: Known,
     /// Whether the window in which an unknown outcome is looked after has passed.
@@ -86,6 +91,8 @@ pub struct NameFacts {
     pub claimed: Option<Incarnation>,
     /// The last incarnation that an applied reading saw.
     pub seen: Option<Incarnation>,
+    /// When it was first seen; 0 where a journalled PUT is known to have made it.
+    pub seen_at: i64,
 }
 
 /// Why the name is settled.
@@ -95,11 +102,20 @@ pub enum Trigger {
     Intents,
     /// A pass over everything came by.
     Pass {
-        /// Rows that the mirror lacks enter when they are not older than this: changes may have gone unjournalled since.
-        gap_since: Option<i64>,
+        /// Changes may have gone unjournalled.
+        gap: Option<Gap>,
         /// Whether a linked M without R goes (else it is shown as drift).
         may_remove: bool,
     },
+}
+
+/// A time in which changes may have passed that no journal tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gap {
+    /// Rows that the mirror lacks enter when their life began at or after this (the gap's beginning, less the window and the skew).
+    pub since: i64,
+    /// Until here everything that passed was journalled: what was seen by then was settled with all that is known of it.
+    pub ok_until: i64,
 }
 
 /// What happens to M.
@@ -127,8 +143,10 @@ pub enum Action {
 pub struct Decision {
     /// What happens to M.
     pub action: Action,
-    /// The incarnation is noted as claimed.
+    /// R's incarnation is noted as claimed: M mirrors it now, so nothing brings it in a second time.
     pub claims: bool,
+    /// A journalled PUT is known to have made this R.
+    pub put_made_it: bool,
     /// These intents end with this transaction.
     pub ended: Vec<Ulid>,
     /// Settle again at once: a removed row makes place for the next one.
@@ -142,12 +160,22 @@ pub struct Decision {
 /// How far Clouddriver's clock and the database's may lie apart when nothing better than time tells whose a row is.
 pub const CLOCK_SKEW_MS: i64 = 10_000;
 
+impl IntentFacts {
+    /// The pre-image, as far as it proves something beside `r`.
+    fn before(&self, r: &RowFacts) -> PreImage {
+        match self.pre {
+            PreImage::Row { incarnation, .. } if self.late && incarnation == r.incarnation => PreImage::Unknown,
+            pre => pre,
+        }
+    }
+}
+
 /// Whether this intent is a POST that may have made `r`.
 fn claims(intent: &IntentFacts, r: &RowFacts, name: &NameFacts) -> bool {
     if intent.method != Method::Post || name.claimed == Some(r.incarnation) {
         return false;
     }
-    match (intent.known, intent.pre) {
+    match (intent.known, intent.before(r)) {
         (Known::Pending | Known::Refused, _) => false,
         (_, PreImage::None) | (Known::Ok, PreImage::Unknown) => true,
         (_, PreImage::Row { incarnation, .. }) => incarnation != r.incarnation,
@@ -158,7 +186,7 @@ fn claims(intent: &IntentFacts, r: &RowFacts, name: &NameFacts) -> bool {
 
 /// Whether what is read shows an acknowledged change, so that its intent has served.
 fn explained(intent: &IntentFacts, r: Option<&RowFacts>) -> bool {
-    match (intent.method, r, intent.pre) {
+    match (intent.method, r, r.map_or(intent.pre, |r| intent.before(r))) {
         (Method::Post, None, _) | (Method::Put | Method::PutNamed, None, _) => false,
         (Method::Post, Some(_), PreImage::None | PreImage::Unknown) => true,
         (Method::Post, Some(r), PreImage::Row { incarnation, .. }) => r.incarnation != incarnation,
@@ -174,7 +202,16 @@ fn explained(intent: &IntentFacts, r: Option<&RowFacts>) -> bool {
 }
 
 /// Evaluates the table. First match wins.
-pub fn decide(r: Option<&RowFacts>, m: Option<&MirrorFacts>, name: &NameFacts, intents: &[IntentFacts], trigger: Trigger) -> Decision {
+///
+/// `open_now`: the POSTs and DELETEs of the name that are open at the moment of the transaction, whether the snapshot knew them or not.
+pub fn decide(
+    r: Option<&RowFacts>,
+    m: Option<&MirrorFacts>,
+    name: &NameFacts,
+    intents: &[IntentFacts],
+    open_now: &[Ulid],
+    trigger: Trigger,
+) -> Decision {
     // Another type is no Kubernetes account: for M it counts as none. Explaining an intent looks at every type.
     let k = r.filter(|r| r.kubernetes);
     let effective = |i: &&IntentFacts| matches!(i.known, Known::Ok | Known::Unknown);
@@ -214,9 +251,11 @@ pub fn decide(r: Option<&RowFacts>, m: Option<&MirrorFacts>, name: &NameFacts, i
         (Some(_), Some(m)) if m.incarnation.is_none() => Action::Relink,
         (Some(k), None) => {
             let unjournalled = match trigger {
-                Trigger::Pass { gap_since: Some(since), .. } => {
-                    k.incarnation.0 >= since
-                        && name.seen != Some(k.incarnation)
+                Trigger::Pass { gap: Some(gap), .. } => {
+                    // Seen after the gap began, it may have been seen by the settling of another change only.
+                    let settled = name.seen == Some(k.incarnation) && name.seen_at <= gap.ok_until;
+                    k.incarnation.0 >= gap.since
+                        && !settled
                         && name.claimed != Some(k.incarnation)
                         // A PUT that is known of explains the row by itself, and a PUT alone brings nothing in.
                         && !intents.iter().any(|i| matches!(i.method, Method::Put | Method::PutNamed))
@@ -238,10 +277,11 @@ pub fn decide(r: Option<&RowFacts>, m: Option<&MirrorFacts>, name: &NameFacts, i
             Action::Remove
         }
         (Some(_), Some(_)) if delete => Action::Remove,
-        (Some(_), Some(_)) => {
-            // Relinking carries the status over, so nothing that could still say "another cluster" may be open.
-            let open = intents.iter().any(|i| i.known == Known::Pending || (i.known == Known::Unknown && !i.past_window));
-            if open {
+        (Some(_), Some(m)) => {
+            // Relinking carries the status over, so nothing that may yet say "another cluster" may be open, in the snapshot or after
+            // it. PUTs do not stand in each other's way.
+            let ends = |id: &Ulid| intents.iter().any(|i| i.id == *id && ends(i, r, delete_ok));
+            if m.deleting || open_now.iter().any(|id| !ends(id)) {
                 hold_puts = true;
                 Action::Keep
             } else {
@@ -252,29 +292,44 @@ pub fn decide(r: Option<&RowFacts>, m: Option<&MirrorFacts>, name: &NameFacts, i
 
     let ended = intents
         .iter()
-        .filter(|i| match i.known {
-            Known::Pending => false,
-            Known::Refused => true,
-            Known::Unknown => i.past_window && !(hold_posts && i.method == Method::Post),
-            Known::Ok => {
-                let held = match i.method {
-                    Method::Post => hold_posts,
-                    Method::Put | Method::PutNamed => hold_puts,
-                    Method::Delete => false,
-                };
-                // Deleted after it, by a change whose outcome was known before this reading began: that explains it as well.
-                !held && (explained(i, r) || (r.is_none() && delete_ok))
-            }
+        .filter(|i| {
+            let held = match i.method {
+                Method::Post => hold_posts,
+                Method::Put | Method::PutNamed => hold_puts && i.known == Known::Ok,
+                Method::Delete => false,
+            };
+            ends(i, r, delete_ok) && !held
         })
         .map(|i| i.id)
         .collect();
-    let claims = claim
-        && matches!(action, Action::Insert { .. } | Action::Replace | Action::Keep | Action::Update | Action::Relink)
-        && linked_or_new(m);
-    Decision { action, claims, ended, again, drift, conflict }
+    let mirrored = match (k, m, action) {
+        (None, ..) | (_, _, Action::Remove) => false,
+        (_, _, Action::Insert { .. } | Action::Update | Action::Relink | Action::Replace) => true,
+        (Some(k), Some(m), Action::Keep) => linked && m.incarnation == Some(k.incarnation),
+        (Some(_), None, Action::Keep) => false,
+    };
+    let put_made_it = r.is_some_and(|r| intents.iter().any(|i| put_made(i, r)));
+    Decision { action, claims: mirrored, put_made_it, ended, again, drift, conflict }
 }
 
-/// A claim is noted only for a row that follows Clouddriver.
-fn linked_or_new(m: Option<&MirrorFacts>) -> bool {
-    m.is_none_or(|m| m.origin.follows_clouddriver())
+/// Whether this reading ends the intent, as far as the intent itself goes.
+fn ends(intent: &IntentFacts, r: Option<&RowFacts>, delete_ok: bool) -> bool {
+    match intent.known {
+        Known::Pending => false,
+        Known::Refused => true,
+        Known::Unknown => intent.past_window,
+        // Deleted after it, by a change whose outcome was known before this reading began: that explains it as well.
+        Known::Ok => explained(intent, r) || (r.is_none() && delete_ok),
+    }
+}
+
+/// Whether a PUT that is known of may have made this life of the row.
+fn put_made(intent: &IntentFacts, r: &RowFacts) -> bool {
+    matches!(intent.method, Method::Put | Method::PutNamed)
+        && intent.known != Known::Refused
+        && match intent.before(r) {
+            PreImage::None => true,
+            PreImage::Row { incarnation, .. } => incarnation != r.incarnation,
+            PreImage::Unknown => false,
+        }
 }

@@ -133,7 +133,7 @@ async fn write_intent(engine: Arc<Engine>, change: Change, done: oneshot::Sender
         }
         pause = (pause * 2).min(Duration::from_secs(5));
     }
-    fail::fail_point!("intent-journalled");
+    crate::crash_point!("intent-journalled");
     let own = engine.registry.update(&id, |own| {
         own.journalled = true;
         if own.late {
@@ -177,7 +177,7 @@ impl OpenChange {
         let Some(id) = self.id.take() else { return };
         let engine = self.engine.clone();
         let Some(own) = engine.registry.finish(&id, verdict) else { return };
-        fail::fail_point!("outcome-known");
+        crate::crash_point!("outcome-known");
         if own.known == Known::Refused {
             // One that is still being written is ended by its writer.
             if own.journalled {
@@ -195,7 +195,7 @@ impl OpenChange {
 
 impl Ticket for OpenChange {
     fn may_forward(&self) -> bool {
-        fail::fail_point!("before-forward");
+        crate::crash_point!("before-forward");
         self.at.elapsed() < self.deadline
     }
 

@@ -27,3 +27,17 @@ pub const MARKER: &str = "fairlead-gap";
 
 /// Readings after which an acknowledged change that nothing explains waits for a sweep.
 pub const LADDER_STEPS: u32 = engine::LADDER.len() as u32;
+
+/// A step of the mirror at which the crash tests end the process (`FAILPOINTS=name=return`). Nothing without the feature.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!($name, |_| std::process::abort())
+    };
+}
+
+/// The names of all crash points, in the order in which a change meets them.
+pub const CRASH_POINTS: [&str; 7] =
+    ["intent-journalled", "before-forward", "outcome-known", "settle-snapshot", "settle-read", "settle-before-commit", "settle-committed"];

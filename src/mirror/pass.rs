@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use ulid::Ulid;
 
 use super::Method;
-use super::decide::{Action, CLOCK_SKEW_MS, IntentFacts, Known, PreImage, Trigger};
+use super::decide::{Action, CLOCK_SKEW_MS, Gap, IntentFacts, Known, PreImage, Trigger};
 use super::engine::{Engine, LADDER};
 use super::settle::Error;
 use crate::source::SourceRow;
@@ -30,8 +30,8 @@ const SLOWEST_RETRY: Duration = Duration::from_secs(15);
 /// What a pass is for.
 #[derive(Default)]
 struct Purpose {
-    /// Rows from here on may have come in unjournalled.
-    gap_since: Option<i64>,
+    /// Rows may have come in unjournalled.
+    gap: Option<Gap>,
     /// A deletion may have gone unjournalled, or its name is not known.
     may_remove: bool,
     /// Intents that name no account.
@@ -115,7 +115,7 @@ impl Engine {
             self.settle_the_dead().await?;
             let first = epochs::first_opened(db).await?.unwrap_or(0);
             let from = due.iter().map(|g| g.from).min().unwrap_or(now);
-            purpose.gap_since = Some(from.saturating_sub(window).max(first).saturating_sub(CLOCK_SKEW_MS));
+            purpose.gap = Some(Gap { since: from.saturating_sub(window).max(first).saturating_sub(CLOCK_SKEW_MS), ok_until: from });
             purpose.may_remove = true;
         }
         for i in journal::nameless_intents(db).await? {
@@ -129,6 +129,7 @@ impl Engine {
                     id: *id,
                     method: own.method,
                     pre: PreImage::Unknown,
+                    late: own.late,
                     known: own.known,
                     past_window: own.announced.elapsed() >= self.settings.unknown_outcome_window,
                     created: now - i64::try_from(own.announced.elapsed().as_millis()).unwrap_or(0),
@@ -218,13 +219,7 @@ impl Engine {
         }
         let attempts = open.iter().filter_map(|n| self.registry.get(&n.id)).map(|o| o.attempts).min().unwrap_or(u32::MAX) as usize;
         let window = self.settings.unknown_outcome_window;
-        Some(
-            LADDER
-                .get(attempts + 1)
-                .copied()
-                .unwrap_or((window / 4).clamp(Duration::from_millis(200), Duration::from_secs(240)))
-                .min(window),
-        )
+        Some(LADDER.get(attempts + 1).copied().unwrap_or((window / 4).clamp(Duration::from_millis(200), Duration::from_secs(240))).min(window))
     }
 
     async fn walk(self: &Arc<Self>, purpose: &Purpose) -> Result<Found, Error> {
@@ -306,24 +301,27 @@ impl Engine {
     }
 
     /// Rows that the mirror lacks and that this pass may bring in: nobody has seen this life of theirs yet.
-    async fn unseen<'r>(
-        &self,
-        rows: &'r [SourceRow],
-        purpose: &Purpose,
-        mirrored: &HashMap<&str, &PassRow>,
-    ) -> Result<HashSet<&'r str>, Error> {
+    async fn unseen<'r>(&self, rows: &'r [SourceRow], purpose: &Purpose, mirrored: &HashMap<&str, &PassRow>) -> Result<HashSet<&'r str>, Error> {
         let posts = purpose.nameless.iter().filter(|n| n.method == Method::Post).map(|n| n.created.saturating_sub(CLOCK_SKEW_MS)).min();
-        let Some(since) = [purpose.gap_since, posts].into_iter().flatten().min() else { return Ok(HashSet::new()) };
+        let Some(since) = [purpose.gap.map(|g| g.since), posts].into_iter().flatten().min() else { return Ok(HashSet::new()) };
         let young: Vec<&SourceRow> =
             rows.iter().filter(|r| r.is_kubernetes() && r.incarnation.0 >= since && !mirrored.contains_key(r.id.as_str())).collect();
         let names: Vec<&str> = young.iter().map(|r| r.id.as_str()).collect();
-        let seen: HashMap<String, Option<i64>> = mirrored::seen_of(&self.store, &names).await?.into_iter().collect();
-        Ok(young.into_iter().filter(|r| seen.get(&r.id).copied().flatten() != Some(r.incarnation.0)).map(|r| r.id.as_str()).collect())
+        let seen: HashMap<String, (Option<i64>, Option<i64>)> =
+            mirrored::seen_of(&self.store, &names).await?.into_iter().map(|(n, inc, at)| (n, (inc, at))).collect();
+        Ok(young
+            .into_iter()
+            .filter(|r| {
+                let (inc, at) = seen.get(&r.id).copied().unwrap_or_default();
+                inc != Some(r.incarnation.0) || purpose.gap.is_some_and(|g| at.unwrap_or(i64::MAX) > g.ok_until)
+            })
+            .map(|r| r.id.as_str())
+            .collect())
     }
 
     async fn settle_in_pass(self: &Arc<Self>, name: &str, purpose: &Purpose, found: &mut Found) -> Result<(), Error> {
         let may_remove = purpose.may_remove && found.removed < self.max_deletes;
-        let trigger = Trigger::Pass { gap_since: purpose.gap_since, may_remove };
+        let trigger = Trigger::Pass { gap: purpose.gap, may_remove };
         let nameless: Vec<IntentFacts> = purpose.nameless.iter().filter(|n| n.method == Method::Post).copied().collect();
         let settled = self.settle(name, trigger, &nameless).await?;
         found.settled += 1;

@@ -93,10 +93,10 @@ impl Engine {
         let snapshot = journal::snapshot(db, name).await?;
         let (mut intents, own) = self.facts(name, &snapshot);
         intents.extend_from_slice(extra);
-        fail::fail_point!("settle-snapshot");
+        crate::crash_point!("settle-snapshot");
         // After the snapshot, and with nothing of ours open: what is read holds for each outcome that the snapshot knows.
         let reading = self.source.read(name).await?;
-        fail::fail_point!("settle-read");
+        crate::crash_point!("settle-read");
         let row = match reading {
             Reading::Present(row) => Some(row),
             Reading::Absent => None,
@@ -106,13 +106,7 @@ impl Engine {
                 let end: Vec<String> =
                     intents.iter().filter(|i| i.known == Known::Unknown && i.past_window).map(|i| i.id.to_string()).collect();
                 self.end_without_reading(&end).await?;
-                return Ok(Round::Done(Settled {
-                    action: Action::Keep,
-                    drift: false,
-                    conflict: false,
-                    unreadable: true,
-                    unexplained: vec![],
-                }));
+                return Ok(Round::Done(Settled { action: Action::Keep, drift: false, conflict: false, unreadable: true, unexplained: vec![] }));
             }
         };
         let definition = match row.as_ref().filter(|r| r.is_kubernetes()).map(|r| serde_json::from_str::<Value>(&r.body)) {
@@ -122,20 +116,25 @@ impl Engine {
         };
 
         let mut tx = db.begin().await?;
-        let Some((claimed, seen)) = journal::take_name(db, &mut tx, name, snapshot.generation).await? else {
+        let Some((noted, taken_at)) = journal::take_name(db, &mut tx, name, snapshot.generation).await? else {
             tx.rollback().await;
             return Ok(Round::Again { lost_race: true });
         };
         let m = mirrored::load(&self.store, &mut tx, name).await?;
-        let name_facts = NameFacts { claimed: claimed.map(Incarnation), seen: seen.map(Incarnation) };
+        let name_facts = NameFacts {
+            claimed: noted.claimed.map(Incarnation),
+            seen: noted.seen.map(Incarnation),
+            seen_at: noted.seen_at.unwrap_or(i64::MAX),
+        };
+        // Here and not in the snapshot: one that was announced since then stands in the way as well.
+        let open_now: Vec<Ulid> = journal::open_posts_and_deletes(db, &mut tx, name).await?.iter().filter_map(|id| id.parse().ok()).collect();
         let differs = match (&definition, &m) {
             (Some(d), Some(m)) => !self.same_definition(m, d),
             _ => false,
         };
-        let row_facts =
-            row.as_ref().map(|r| RowFacts { incarnation: r.incarnation, modified: r.modified, kubernetes: r.is_kubernetes(), differs });
-        let m_facts = m.as_ref().map(|m| MirrorFacts { origin: m.origin, incarnation: m.incarnation.map(Incarnation), sent: m.sent });
-        let decision = decide(row_facts.as_ref(), m_facts.as_ref(), &name_facts, &intents, trigger);
+        let row_facts = row.as_ref().map(|r| RowFacts { incarnation: r.incarnation, modified: r.modified, kubernetes: r.is_kubernetes(), differs });
+        let m_facts = m.as_ref().map(|m| MirrorFacts { origin: m.origin, incarnation: m.incarnation.map(Incarnation), sent: m.sent, deleting: m.deleting });
+        let decision = decide(row_facts.as_ref(), m_facts.as_ref(), &name_facts, &intents, &open_now, trigger);
         match self.apply(&mut tx, name, row.as_ref(), definition.as_ref(), m.as_ref(), &decision).await {
             // The row is what it is: trying again would not make it smaller.
             Err(Error::Definition(e @ mirrored::WriteError::Unstorable(_))) => {
@@ -146,14 +145,25 @@ impl Engine {
             other => other?,
         }
         let k = row_facts.filter(|r| r.kubernetes);
-        let claimed = if decision.claims { k.map(|k| k.incarnation.0) } else { claimed };
-        let seen = row_facts.map(|r| r.incarnation.0).or(seen);
-        if (claimed, seen) != (name_facts.claimed.map(|i| i.0), name_facts.seen.map(|i| i.0)) {
-            journal::note_name(&mut tx, name, claimed, seen).await?;
+        let mut note = noted.clone();
+        if let (true, Some(k)) = (decision.claims, k) {
+            note.claimed = Some(k.incarnation.0);
+        }
+        if let Some(r) = &row_facts {
+            if note.seen != Some(r.incarnation.0) {
+                // A time after the reading: what is older than it may still have been on its way when the row was read.
+                (note.seen, note.seen_at) = (Some(r.incarnation.0), Some(taken_at));
+            }
+            if decision.put_made_it {
+                note.seen_at = Some(0);
+            }
+        }
+        if note != noted {
+            journal::note_name(&mut tx, name, &note).await?;
         }
         let ended: Vec<String> = decision.ended.iter().map(Ulid::to_string).collect();
         journal::end_intents(&mut tx, &ended).await?;
-        fail::fail_point!("settle-before-commit");
+        crate::crash_point!("settle-before-commit");
         if let Err(e) = tx.commit().await {
             // Done or not: the next round finds out.
             if e.is_transient() {
@@ -162,7 +172,7 @@ impl Engine {
             }
             return Err(e.into());
         }
-        fail::fail_point!("settle-committed");
+        crate::crash_point!("settle-committed");
         self.after_commit(name, &decision, &own);
         if decision.again {
             return Ok(Round::Again { lost_race: false });
@@ -199,6 +209,7 @@ impl Engine {
                 id,
                 method: own.method,
                 pre: PreImage::Unknown,
+                late: own.late,
                 known: own.known,
                 past_window: own.announced.elapsed() >= self.settings.unknown_outcome_window,
                 created: snapshot.now - i64::try_from(own.announced.elapsed().as_millis()).unwrap_or(0),
@@ -218,17 +229,17 @@ impl Engine {
         let window = i64::try_from(self.settings.unknown_outcome_window.as_millis()).unwrap_or(i64::MAX);
         let lease = i64::try_from(self.replica.lease.as_millis()).unwrap_or(i64::MAX);
         let past_window = now - i.created >= window;
-        let (known, pre) = match self.registry.get(&id) {
+        let (known, late) = match self.registry.get(&id) {
             Some(own) => {
                 let elsewhere = name.is_some_and(|n| own.confirmed && own.name.as_deref() != Some(n) && i.name.as_deref() == Some(n));
-                (if elsewhere { Known::Pending } else { own.known }, if own.late { PreImage::Unknown } else { pre })
+                (if elsewhere { Known::Pending } else { own.known }, own.late)
             }
             // Ours by its epoch and not in memory: forgotten, or ended while a late write was still on its way.
-            None if i.epoch == self.epoch() => (Known::Unknown, pre),
-            None if i.owner_alive.is_some_and(|alive| alive > now - lease) => (Known::Pending, pre),
-            None => (Known::Unknown, pre),
+            None if i.epoch == self.epoch() => (Known::Unknown, false),
+            None if i.owner_alive.is_some_and(|alive| alive > now - lease) => (Known::Pending, false),
+            None => (Known::Unknown, false),
         };
-        Some(IntentFacts { id, method, pre, known, past_window, created: i.created })
+        Some(IntentFacts { id, method, pre, late, known, past_window, created: i.created })
     }
 
     fn same_definition(&self, m: &MirrorRow, definition: &Value) -> bool {

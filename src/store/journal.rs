@@ -246,12 +246,22 @@ pub fn fresh_generation() -> i64 {
     fastrand::i64(1..i64::MAX)
 }
 
-/// Takes the name for this transaction, if nobody settled it since the snapshot. `None`: somebody did.
-/// Otherwise what outlives M: the claimed and the seen incarnation.
+/// What outlives the mirrored row of a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameNotes {
+    /// The incarnation that was brought in last.
+    pub claimed: Option<i64>,
+    /// The incarnation that was seen last.
+    pub seen: Option<i64>,
+    /// When it was first seen, by the database's clock; 0 where a journalled PUT is known to have made it.
+    pub seen_at: Option<i64>,
+}
+
+/// Takes the name for this transaction, if nobody settled it since the snapshot, and says what time it is then. `None`: somebody did.
 ///
 /// # Errors
 /// The database's.
-pub async fn take_name(db: &Db, tx: &mut Tx<'_>, name: &str, generation: i64) -> Result<Option<(Option<i64>, Option<i64>)>> {
+pub async fn take_name(db: &Db, tx: &mut Tx<'_>, name: &str, generation: i64) -> Result<Option<(NameNotes, i64)>> {
     let taken = tx
         .exec(
             "update fairlead_names set gen = ?, touched_ms = {now} where name_key = ? and gen = ?",
@@ -261,18 +271,32 @@ pub async fn take_name(db: &Db, tx: &mut Tx<'_>, name: &str, generation: i64) ->
     if taken == 0 {
         return Ok(None);
     }
-    let rows = tx.fetch("select claimed_inc, seen_inc from fairlead_names where name_key = ?", args![name]).await?;
+    let rows = tx.fetch("select claimed_inc, seen_inc, seen_ms, {now} from fairlead_names where name_key = ?", args![name]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let get = |i| row.int(i).map_err(|e| db.row_error(e));
-    Ok(Some((get(0)?, get(1)?)))
+    Ok(Some((NameNotes { claimed: get(0)?, seen: get(1)?, seen_at: get(2)? }, get(3)?.unwrap_or_default())))
 }
 
-/// Notes which incarnation this reading saw, and which one a POST of ours brought in.
+/// The POSTs and DELETEs of a name that are open at this moment of the transaction.
 ///
 /// # Errors
 /// The database's.
-pub async fn note_name(tx: &mut Tx<'_>, name: &str, claimed: Option<i64>, seen: Option<i64>) -> Result<()> {
-    tx.exec("update fairlead_names set claimed_inc = ?, seen_inc = ? where name_key = ?", args![claimed, seen, name]).await.map(drop)
+pub async fn open_posts_and_deletes(db: &Db, tx: &mut Tx<'_>, name: &str) -> Result<Vec<String>> {
+    let rows = tx.fetch("select id from fairlead_intents where name_key = ? and method in ('POST', 'DELETE')", args![name]).await?;
+    rows.iter().map(|r| Ok(r.text(0).map_err(|e| db.row_error(e))?.unwrap_or_default())).collect()
+}
+
+/// Notes what this reading saw, and what it brought in.
+///
+/// # Errors
+/// The database's.
+pub async fn note_name(tx: &mut Tx<'_>, name: &str, notes: &NameNotes) -> Result<()> {
+    tx.exec(
+        "update fairlead_names set claimed_inc = ?, seen_inc = ?, seen_ms = ? where name_key = ?",
+        args![notes.claimed, notes.seen, notes.seen_at, name],
+    )
+    .await
+    .map(drop)
 }
 
 /// Ends intents inside a settling, by primary key.

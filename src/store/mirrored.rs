@@ -26,6 +26,8 @@ pub struct MirrorRow {
     pub mode: String,
     /// Whether it was ever sent to an agent.
     pub sent: bool,
+    /// Its status is DELETING.
+    pub deleting: bool,
     /// The generation that agents know.
     pub generation: i64,
     /// The definition as stored, sealed.
@@ -73,7 +75,7 @@ fn shape(store: &Store) -> Result<Arc<Shape>> {
 /// The database's.
 pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<MirrorRow>> {
     let shape = shape(store)?;
-    let columns = ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "fl_sent", "fl_generation", "definition"];
+    let columns = ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "fl_sent", "fl_generation", "definition", "status"];
     let list = columns.iter().map(|c| shape.read(c)).collect::<Vec<_>>().join(", ");
     let rows = tx.fetch_dynamic(&format!("select {list} from kubesvc_accounts where name = ? {{update}}"), args![name]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
@@ -89,6 +91,7 @@ pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<M
         sent: int(5)?.unwrap_or(0) != 0,
         generation: int(6)?.unwrap_or(0),
         definition: text(7)?.unwrap_or_default(),
+        deleting: text(8)?.as_deref() == Some(Status::Deleting.as_str()),
     }))
 }
 
@@ -227,8 +230,7 @@ pub async fn of_names(store: &Store, names: &[&str]) -> Result<Vec<PassRow>> {
 
 async fn rows(store: &Store, condition: &str, order: &str, values: &[Arg]) -> Result<Vec<PassRow>> {
     let shape = shape(store)?;
-    let list =
-        ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "definition"].iter().map(|c| shape.read(c)).collect::<Vec<_>>().join(", ");
+    let list = ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "definition"].iter().map(|c| shape.read(c)).collect::<Vec<_>>().join(", ");
     let found = store.main().fetch_dynamic(&format!("select {list} from kubesvc_accounts {condition} {order}"), values).await?;
     found
         .iter()
@@ -247,25 +249,22 @@ async fn rows(store: &Store, condition: &str, order: &str, values: &[Arg]) -> Re
         .collect()
 }
 
-/// The incarnations that were last seen under these names.
+/// The incarnations that were last seen under these names, and when.
 ///
 /// # Errors
 /// The database's.
-pub async fn seen_of(store: &Store, names: &[&str]) -> Result<Vec<(String, Option<i64>)>> {
+pub async fn seen_of(store: &Store, names: &[&str]) -> Result<Vec<(String, Option<i64>, Option<i64>)>> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
     let marks = vec!["?"; names.len()].join(", ");
     let values: Vec<Arg> = names.iter().map(|n| Arg::from(*n)).collect();
-    let found =
-        store.main().fetch_dynamic(&format!("select name_key, seen_inc from fairlead_names where name_key in ({marks})"), &values).await?;
+    let found = store.main().fetch_dynamic(&format!("select name_key, seen_inc, seen_ms from fairlead_names where name_key in ({marks})"), &values).await?;
     found
         .iter()
         .map(|row| {
-            Ok((
-                row.text(0).map_err(|e| store.main().row_error(e))?.unwrap_or_default(),
-                row.int(1).map_err(|e| store.main().row_error(e))?,
-            ))
+            let int = |i| row.int(i).map_err(|e| store.main().row_error(e));
+            Ok((row.text(0).map_err(|e| store.main().row_error(e))?.unwrap_or_default(), int(1)?, int(2)?))
         })
         .collect()
 }

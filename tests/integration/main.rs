@@ -3,6 +3,8 @@
 mod admin;
 mod api;
 mod config;
+#[cfg(feature = "failpoints")]
+mod crash;
 mod demo;
 mod docs;
 mod intercept;

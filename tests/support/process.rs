@@ -101,6 +101,8 @@ pub struct Setup {
     pub database: Option<(String, String)>,
     /// More YAML, laid over the rest.
     pub more: String,
+    /// `FAILPOINTS`, for a build that has them.
+    pub failpoints: Option<String>,
 }
 
 /// What crash tests use in place of minutes: how long a change of unknown outcome is looked after.
@@ -123,6 +125,7 @@ impl Setup {
             clouddriver_port,
             database: None,
             more: SHORT_TIMES.to_owned(),
+            failpoints: None,
         }
     }
 
@@ -211,6 +214,11 @@ impl Fairlead {
         self.process.signal("STOP");
     }
 
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
     /// Lets it go on.
     pub fn resume(&self) {
         self.process.signal("CONT");
@@ -254,5 +262,8 @@ impl Fairlead {
 fn launch(setup: &Setup, folder: &Path) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fairlead"));
     command.arg("serve").arg("--config").arg(folder.join("fairlead.yml")).arg("--config").arg(folder.join("more.yml")).current_dir(folder);
+    if let Some(points) = &setup.failpoints {
+        command.env("FAILPOINTS", points);
+    }
     Process::spawn(&setup.name, command, &folder.join("fairlead.log"))
 }
