@@ -219,7 +219,13 @@ impl Engine {
         }
         let attempts = open.iter().filter_map(|n| self.registry.get(&n.id)).map(|o| o.attempts).min().unwrap_or(u32::MAX) as usize;
         let window = self.settings.unknown_outcome_window;
-        Some(LADDER.get(attempts + 1).copied().unwrap_or((window / 4).clamp(Duration::from_millis(200), Duration::from_secs(240))).min(window))
+        Some(
+            LADDER
+                .get(attempts + 1)
+                .copied()
+                .unwrap_or((window / 4).clamp(Duration::from_millis(200), Duration::from_secs(240)))
+                .min(window),
+        )
     }
 
     async fn walk(self: &Arc<Self>, purpose: &Purpose) -> Result<Found, Error> {
@@ -301,7 +307,12 @@ impl Engine {
     }
 
     /// Rows that the mirror lacks and that this pass may bring in: nobody has seen this life of theirs yet.
-    async fn unseen<'r>(&self, rows: &'r [SourceRow], purpose: &Purpose, mirrored: &HashMap<&str, &PassRow>) -> Result<HashSet<&'r str>, Error> {
+    async fn unseen<'r>(
+        &self,
+        rows: &'r [SourceRow],
+        purpose: &Purpose,
+        mirrored: &HashMap<&str, &PassRow>,
+    ) -> Result<HashSet<&'r str>, Error> {
         let posts = purpose.nameless.iter().filter(|n| n.method == Method::Post).map(|n| n.created.saturating_sub(CLOCK_SKEW_MS)).min();
         let Some(since) = [purpose.gap.map(|g| g.since), posts].into_iter().flatten().min() else { return Ok(HashSet::new()) };
         let young: Vec<&SourceRow> =

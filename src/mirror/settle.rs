@@ -106,7 +106,13 @@ impl Engine {
                 let end: Vec<String> =
                     intents.iter().filter(|i| i.known == Known::Unknown && i.past_window).map(|i| i.id.to_string()).collect();
                 self.end_without_reading(&end).await?;
-                return Ok(Round::Done(Settled { action: Action::Keep, drift: false, conflict: false, unreadable: true, unexplained: vec![] }));
+                return Ok(Round::Done(Settled {
+                    action: Action::Keep,
+                    drift: false,
+                    conflict: false,
+                    unreadable: true,
+                    unexplained: vec![],
+                }));
             }
         };
         let definition = match row.as_ref().filter(|r| r.is_kubernetes()).map(|r| serde_json::from_str::<Value>(&r.body)) {
@@ -127,13 +133,20 @@ impl Engine {
             seen_at: noted.seen_at.unwrap_or(i64::MAX),
         };
         // Here and not in the snapshot: one that was announced since then stands in the way as well.
-        let open_now: Vec<Ulid> = journal::open_posts_and_deletes(db, &mut tx, name).await?.iter().filter_map(|id| id.parse().ok()).collect();
+        let open_now: Vec<Ulid> =
+            journal::open_posts_and_deletes(db, &mut tx, name).await?.iter().filter_map(|id| id.parse().ok()).collect();
         let differs = match (&definition, &m) {
             (Some(d), Some(m)) => !self.same_definition(m, d),
             _ => false,
         };
-        let row_facts = row.as_ref().map(|r| RowFacts { incarnation: r.incarnation, modified: r.modified, kubernetes: r.is_kubernetes(), differs });
-        let m_facts = m.as_ref().map(|m| MirrorFacts { origin: m.origin, incarnation: m.incarnation.map(Incarnation), sent: m.sent, deleting: m.deleting });
+        let row_facts =
+            row.as_ref().map(|r| RowFacts { incarnation: r.incarnation, modified: r.modified, kubernetes: r.is_kubernetes(), differs });
+        let m_facts = m.as_ref().map(|m| MirrorFacts {
+            origin: m.origin,
+            incarnation: m.incarnation.map(Incarnation),
+            sent: m.sent,
+            deleting: m.deleting,
+        });
         let decision = decide(row_facts.as_ref(), m_facts.as_ref(), &name_facts, &intents, &open_now, trigger);
         match self.apply(&mut tx, name, row.as_ref(), definition.as_ref(), m.as_ref(), &decision).await {
             // The row is what it is: trying again would not make it smaller.

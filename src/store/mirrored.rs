@@ -230,7 +230,8 @@ pub async fn of_names(store: &Store, names: &[&str]) -> Result<Vec<PassRow>> {
 
 async fn rows(store: &Store, condition: &str, order: &str, values: &[Arg]) -> Result<Vec<PassRow>> {
     let shape = shape(store)?;
-    let list = ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "definition"].iter().map(|c| shape.read(c)).collect::<Vec<_>>().join(", ");
+    let list =
+        ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "definition"].iter().map(|c| shape.read(c)).collect::<Vec<_>>().join(", ");
     let found = store.main().fetch_dynamic(&format!("select {list} from kubesvc_accounts {condition} {order}"), values).await?;
     found
         .iter()
@@ -259,7 +260,10 @@ pub async fn seen_of(store: &Store, names: &[&str]) -> Result<Vec<(String, Optio
     }
     let marks = vec!["?"; names.len()].join(", ");
     let values: Vec<Arg> = names.iter().map(|n| Arg::from(*n)).collect();
-    let found = store.main().fetch_dynamic(&format!("select name_key, seen_inc, seen_ms from fairlead_names where name_key in ({marks})"), &values).await?;
+    let found = store
+        .main()
+        .fetch_dynamic(&format!("select name_key, seen_inc, seen_ms from fairlead_names where name_key in ({marks})"), &values)
+        .await?;
     found
         .iter()
         .map(|row| {

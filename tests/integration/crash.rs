@@ -80,9 +80,7 @@ impl World {
     async fn rows(&self, table: &str, name: &str, column: &str) -> Vec<(String, serde_json::Value)> {
         let rows = self.db.admin.rows(&format!("select {name}, {column} from {table} order by {name}")).await;
         rows.iter()
-            .map(|r| {
-                (r[0].clone().unwrap_or_default(), serde_json::from_str(r[1].as_deref().unwrap_or("null")).expect("a definition"))
-            })
+            .map(|r| (r[0].clone().unwrap_or_default(), serde_json::from_str(r[1].as_deref().unwrap_or("null")).expect("a definition")))
             .collect()
     }
 }
