@@ -294,13 +294,16 @@ impl Db {
                     .test_before_acquire(true)
                     .after_connect(move |conn, _| {
                         Box::pin(async move {
-                            let lock_wait = statement.as_secs().max(1);
+                            sqlx::query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").execute(&mut *conn).await?;
+                            // Whole seconds, and below the statement's own bound, so that a wait for a lock is told apart from a
+                            // slow server. A value that does not fit must be an error on any server: without the strict mode it is cut.
+                            let lock_wait = statement.as_secs().saturating_sub(1).max(1);
                             sqlx::query(AssertSqlSafe(format!(
-                                "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, innodb_lock_wait_timeout = {lock_wait}"
+                                "SET SESSION innodb_lock_wait_timeout = {lock_wait}, lock_wait_timeout = {lock_wait}, \
+                                 sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')"
                             )))
                             .execute(&mut *conn)
-                            .await
-                            .or(sqlx::query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").execute(&mut *conn).await)?;
+                            .await?;
                             // MariaDB's name for it; MySQL has another, and only for SELECT. The bound here counts in any case.
                             let _ = sqlx::query(AssertSqlSafe(format!("SET SESSION max_statement_time = {}", statement.as_secs_f64())))
                                 .execute(&mut *conn)
@@ -315,7 +318,7 @@ impl Db {
                 let options = (**options).clone().options([
                     ("default_transaction_isolation", "read committed".to_owned()),
                     ("statement_timeout", ms.to_string()),
-                    ("lock_timeout", ms.to_string()),
+                    ("lock_timeout", (ms * 4 / 5).max(1).to_string()),
                     ("idle_in_transaction_session_timeout", (2 * ms).to_string()),
                 ]);
                 Pool::Postgres(
@@ -614,21 +617,74 @@ pub(super) fn classify(label: &Arc<str>, acquire: Duration, statement: Duration,
             Error::Unreachable { database, source: e }
         }
         sqlx::Error::Database(d) => {
-            let number = d.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|m| m.number());
-            let code = d.code().unwrap_or_default().into_owned();
-            match (number, code.as_str()) {
-                (Some(1205 | 1213), _) | (None, "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "517" | "262" | "773") => {
-                    Error::Contention { database, source: e }
-                }
-                (Some(1290 | 1792 | 1836), _) | (None, "25006") => Error::ReadOnly { database },
-                (Some(1969 | 3024), _) | (None, "57014") => Error::Timeout { database, waited: statement },
-                (Some(1040 | 1053 | 1077 | 1927 | 2006 | 2013), _) | (None, "57P01" | "57P02" | "57P03" | "53300" | "08006" | "08003") => {
-                    Error::Unreachable { database, source: e }
-                }
-                _ => Error::Statement { database, source: e },
+            let class = if let Some(m) = d.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+                class_of_mysql(m.number(), m.message())
+            } else if d.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+                class_of_postgres(&d.code().unwrap_or_default())
+            } else {
+                class_of_sqlite(d.code().and_then(|c| c.parse().ok()).unwrap_or(0))
+            };
+            match class {
+                Class::Contention => Error::Contention { database, source: e },
+                Class::ReadOnly => Error::ReadOnly { database },
+                Class::Timeout => Error::Timeout { database, waited: statement },
+                Class::NoRoom => Error::NoRoom { database, source: e },
+                Class::Unreachable => Error::Unreachable { database, source: e },
+                Class::Statement => Error::Statement { database, source: e },
             }
         }
         _ => Error::Statement { database, source: e },
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Contention,
+    ReadOnly,
+    Timeout,
+    NoRoom,
+    Unreachable,
+    Statement,
+}
+
+fn class_of_mysql(number: u16, message: &str) -> Class {
+    match number {
+        // Lock wait, deadlock, and a row that another has changed.
+        1205 | 1213 | 1020 => Class::Contention,
+        // 1290 is any option of the server that forbids the statement.
+        1290 if message.contains("read-only") || message.contains("read_only") => Class::ReadOnly,
+        1792 | 1836 => Class::ReadOnly,
+        // The bound of MariaDB, of MySQL, and a statement that an administrator has stopped.
+        1969 | 3024 | 1317 => Class::Timeout,
+        1021 | 1114 => Class::NoRoom,
+        // Too many connections, shutdown, a connection that was killed or cut, a node outside its cluster.
+        1040 | 1047 | 1053 | 1077 | 1152 | 1158..=1161 | 1184 | 1203 | 1226 | 1927 | 2006 | 2013 => Class::Unreachable,
+        _ => Class::Statement,
+    }
+}
+
+fn class_of_postgres(code: &str) -> Class {
+    match code {
+        "40001" | "40P01" | "55P03" => Class::Contention,
+        "25006" => Class::ReadOnly,
+        "57014" => Class::Timeout,
+        "53100" => Class::NoRoom,
+        // Whether it was done is not known, the server or the connection goes, or there are too many of them.
+        "40003" | "53200" | "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04" => Class::Unreachable,
+        code if code.starts_with("08") => Class::Unreachable,
+        _ => Class::Statement,
+    }
+}
+
+/// The lowest byte is the class of the result, the rest its kind.
+fn class_of_sqlite(code: i64) -> Class {
+    match code & 0xff {
+        5 | 6 => Class::Contention,
+        8 => Class::ReadOnly,
+        9 => Class::Timeout,
+        13 => Class::NoRoom,
+        10 | 14 => Class::Unreachable,
+        _ => Class::Statement,
     }
 }
 
