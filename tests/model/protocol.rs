@@ -1,0 +1,657 @@
+//! The steps: what Clouddriver, the replicas, the agents, users and chance may do to a [`State`].
+
+use crate::mutants::Mutant;
+use crate::properties as broken;
+use crate::rest;
+use crate::state::{
+    Before, Budget, CHANGES, Change, Fate, Going, Inc, Intent, Known, Life, Link, Method, Mirror, Name, Purpose, RUNS, Read, Replica, Row,
+    Run, Said, State, Status, Writer, bit,
+};
+use crate::table::{self, Decision, Facts, Step};
+
+/// One search: where it begins, what may happen, and which clause is turned off.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    pub starts: Vec<State>,
+    pub mutant: Mutant,
+    /// The properties that are asked about; a state that breaks one of them is a search's end.
+    pub watched: u16,
+    /// Whether agents hold sent rows, so that a removal waits for them.
+    pub agent: bool,
+}
+
+/// How Clouddriver carries out a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// As asked, and the answer says so.
+    Plain,
+    /// Committed, and the answer is an error that reads like a refusal (only a mutant believes it; to the protocol it is no answer).
+    CommitThenError,
+    /// 200, and nothing was done.
+    OkOnly,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The intent is written, with its pre-image.
+    Announce(usize),
+    /// The journal is slow or down: forwarded without it, the write goes on.
+    AnnounceLate(usize),
+    LateCommit(usize),
+    LateFails(usize),
+    /// Forwarded and carried out.
+    Execute(usize, How),
+    /// Nothing is carried out: the call was lost on its way.
+    Lose(usize),
+    /// The owner waits no longer; the call is still on its way, or its answer was lost or says nothing.
+    TimeOut(usize),
+    Hear(usize),
+    /// The client leaves and its handler is dropped (a mutant's).
+    ClientLeaves(usize),
+    GPassed(usize),
+    /// The owner finds its intent ended by another and writes it again.
+    Rewrite(usize),
+    /// A run begins: the generation is read, and after it the snapshot.
+    Begin(u8, Purpose),
+    /// As the second step (a mutant's).
+    Snapshot,
+    Read(usize),
+    /// A read that cannot tell absence (API-only mode).
+    ReadInVain(usize),
+    /// A read of a server that lags (a mutant's).
+    ReadStale(usize),
+    Apply(usize),
+    /// The agent let go of a row in DELETING.
+    AgentConfirms,
+    /// The row is activated: an agent has it.
+    Activate,
+    /// A user takes the row out of the mirror.
+    TakeOut,
+    /// The replica dies. Its calls may have left or not.
+    Crash(u8),
+    /// The replica is stopped, and its lease ends; of its unsent calls those in the mask had left.
+    Pause(u8, u8),
+    Wake(u8),
+    RenewLease(u8),
+}
+
+impl Protocol {
+    /// All that may happen next.
+    pub fn list(&self, s: &State, actions: &mut Vec<Action>) {
+        if s.history.broken != 0 {
+            return;
+        }
+        for i in 0..CHANGES {
+            self.list_change(s, i, actions);
+        }
+        for r in 0..2 {
+            self.list_replica(s, r, actions);
+        }
+        for k in 0..RUNS {
+            match s.runs[k] {
+                Run::Idle => {}
+                Run::Going(g) if !can_run(s, g.replica) => {}
+                Run::Going(g) if !g.snapped => actions.push(Action::Snapshot),
+                Run::Going(g) if g.read == Read::NotYet => {
+                    actions.push(Action::Read(k));
+                    if self.mutant == Mutant::LaggingRead {
+                        actions.push(Action::ReadStale(k));
+                    }
+                    if self.mutant == Mutant::AbsentFromTheListIsDeleted && s.budget.faults > 0 && s.row.is_some() {
+                        actions.push(Action::ReadInVain(k));
+                    }
+                }
+                Run::Going(_) => actions.push(Action::Apply(k)),
+            }
+        }
+        if let Some(m) = s.mirror {
+            match m.status {
+                Status::Deleting => actions.push(Action::AgentConfirms),
+                Status::Inactive if s.budget.activations > 0 && matches!(m.link, Link::To(_)) => actions.push(Action::Activate),
+                Status::Inactive | Status::Active => {}
+            }
+            if s.budget.hands > 0 && m.status != Status::Deleting && matches!(m.link, Link::To(_)) {
+                actions.push(Action::TakeOut);
+            }
+        }
+    }
+
+    fn list_change(&self, s: &State, i: usize, actions: &mut Vec<Action>) {
+        let c = &s.changes[i];
+        // Equal changes begin in their order: the other orders are the same search.
+        let begins = c.fate == Fate::Idle && (i == 0 || s.changes[i - 1].fate != Fate::Idle || key(&s.changes[i - 1]) != key(c));
+        let Some(owner) = c.owner() else {
+            if begins {
+                actions.push(Action::Execute(i, How::Plain));
+            }
+            return;
+        };
+        let life = s.replicas[owner as usize].life;
+        let alive = matches!(life, Life::Up | Life::Waking);
+        let faults = s.budget.faults > 0;
+        if begins && alive {
+            actions.push(Action::Announce(i));
+            if faults {
+                actions.push(Action::AnnounceLate(i));
+            }
+        }
+        match c.fate {
+            Fate::Unsent if alive => {
+                actions.push(Action::Execute(i, How::Plain));
+                if faults {
+                    if self.mutant == Mutant::ErrorsAreRefusals {
+                        actions.push(Action::Execute(i, How::CommitThenError));
+                    }
+                    if c.method == Method::Delete && s.row.is_some() {
+                        actions.push(Action::Execute(i, How::OkOnly));
+                    }
+                    actions.push(Action::TimeOut(i));
+                }
+            }
+            Fate::Done if alive && faults && c.answer != Said::Nothing && c.heard == Said::Nothing => actions.push(Action::TimeOut(i)),
+            Fate::InFlight => {
+                actions.push(Action::Execute(i, How::Plain));
+                actions.push(Action::Lose(i));
+            }
+            _ => {}
+        }
+        if c.intent == Intent::Writing {
+            actions.push(Action::LateCommit(i));
+            actions.push(Action::LateFails(i));
+        }
+        if alive && c.answer != Said::Nothing && c.heard == Said::Nothing && !c.lost {
+            actions.push(Action::Hear(i));
+            if faults && self.mutant == Mutant::HandlerDiesWithItsClient {
+                actions.push(Action::ClientLeaves(i));
+            }
+        }
+        if can_expire(s, i) {
+            actions.push(Action::GPassed(i));
+        }
+        if alive && c.intent == Intent::TakenAway && c.heard == Said::Ok {
+            actions.push(Action::Rewrite(i));
+        }
+    }
+
+    fn list_replica(&self, s: &State, r: u8, actions: &mut Vec<Action>) {
+        let life = s.replicas[r as usize].life;
+        match life {
+            Life::Down => return,
+            Life::Paused => {
+                actions.push(Action::Wake(r));
+                return;
+            }
+            Life::Waking => actions.push(Action::RenewLease(r)),
+            Life::Up => {}
+        }
+        if s.budget.faults > 0 && s.changes.iter().any(|c| c.owner() == Some(r) && c.fate != Fate::Idle) {
+            let unsent =
+                (0..CHANGES).filter(|i| s.changes[*i].fate == Fate::Unsent && s.changes[*i].owner() == Some(r)).fold(0, |m, i| m | 1 << i);
+            actions.push(Action::Crash(r));
+            for mask in 0..(1 << CHANGES) {
+                if mask & unsent == mask {
+                    actions.push(Action::Pause(r, mask));
+                }
+            }
+        }
+        if s.runs.contains(&Run::Idle) {
+            if (0..CHANGES).any(|i| !matches!(known(s, r, i), Known::Absent | Known::Pending)) {
+                actions.push(Action::Begin(r, Purpose::Intents));
+            }
+            if s.budget.passes > 0 {
+                let gap = s.replicas.iter().any(|r| r.gap);
+                actions.push(Action::Begin(r, if gap { Purpose::GapPass } else { Purpose::Pass }));
+            }
+            if s.budget.takes > 0 {
+                actions.push(Action::Begin(r, Purpose::Take));
+            }
+        }
+    }
+
+    /// The state after an action.
+    pub fn step(&self, s: &State, action: Action) -> State {
+        let mut n = *s;
+        match action {
+            Action::Announce(i) => {
+                n.changes[i].fate = Fate::Unsent;
+                n.changes[i].intent = Intent::Open;
+                n.changes[i].before = s.row.map_or(Before::None, Before::Row);
+                n.changes[i].floor = s.next_inc;
+            }
+            Action::AnnounceLate(i) => {
+                n.budget.faults -= 1;
+                n.changes[i].fate = Fate::Unsent;
+                n.changes[i].intent = Intent::Writing;
+                n.changes[i].before = Before::Unknown;
+                n.changes[i].floor = s.next_inc;
+            }
+            Action::LateCommit(i) => {
+                n.changes[i].intent = Intent::Open;
+                n.changes[i].lost = self.mutant == Mutant::LateIntentBelongsToNobody;
+                if n.changes[i].lost {
+                    n.changes[i].heard = Said::Nothing;
+                } else if n.changes[i].heard == Said::Refused {
+                    n.changes[i].intent = Intent::Gone;
+                }
+            }
+            Action::LateFails(i) => {
+                n.changes[i].intent = Intent::Never;
+                if let Some(r) = s.changes[i].owner() {
+                    n.replicas[r as usize].gap = true;
+                }
+                n.history.needs_pass = true;
+            }
+            Action::Execute(i, how) => self.execute(&mut n, i, how),
+            Action::Lose(i) => {
+                n.changes[i].fate = Fate::Dropped;
+                n.changes[i].answer = Said::Unknown;
+            }
+            Action::TimeOut(i) => {
+                n.budget.faults -= 1;
+                if s.changes[i].fate == Fate::Unsent {
+                    n.changes[i].fate = Fate::InFlight;
+                }
+                n.changes[i].heard = Said::Unknown;
+            }
+            Action::Hear(i) => {
+                let c = &mut n.changes[i];
+                c.heard = c.answer;
+                if c.heard == Said::Refused && c.intent == Intent::Open {
+                    c.intent = Intent::Gone;
+                }
+            }
+            Action::ClientLeaves(i) => {
+                n.budget.faults -= 1;
+                n.changes[i].lost = true;
+            }
+            Action::GPassed(i) => n.changes[i].over = true,
+            Action::Rewrite(i) => n.changes[i].intent = Intent::Open,
+            Action::Begin(replica, purpose) => {
+                match purpose {
+                    Purpose::Pass | Purpose::GapPass => n.budget.passes -= 1,
+                    Purpose::Take => n.budget.takes -= 1,
+                    Purpose::Intents => {}
+                }
+                begin(&mut n, replica, purpose);
+                if self.mutant == Mutant::ReadBeforeTheGeneration {
+                    let k = n.runs.iter().rposition(|r| matches!(r, Run::Going(g) if !g.snapped)).unwrap_or(0);
+                    read(&mut n, k, Read::Row(s.row), s.history.writes);
+                } else {
+                    self.snapshot(&mut n);
+                }
+            }
+            Action::Snapshot => self.snapshot(&mut n),
+            Action::Read(k) => read(&mut n, k, Read::Row(s.row), s.history.writes),
+            Action::ReadStale(k) => read(&mut n, k, Read::Row(s.stale), s.history.writes.saturating_sub(1)),
+            Action::ReadInVain(k) => {
+                n.budget.faults -= 1;
+                read(&mut n, k, Read::CannotTell, s.history.writes);
+            }
+            Action::Apply(k) => self.apply(&mut n, k),
+            Action::AgentConfirms => n.mirror = None,
+            Action::Activate => {
+                n.budget.activations -= 1;
+                if let Some(m) = &mut n.mirror {
+                    m.status = Status::Active;
+                }
+            }
+            Action::TakeOut => {
+                n.budget.hands -= 1;
+                if let Some(Link::To(inc)) = s.mirror.map(|m| m.link) {
+                    n.history.by_hand |= bit(inc);
+                }
+                self.remove(&mut n);
+            }
+            Action::Crash(r) => self.stop(&mut n, r, u8::MAX, Life::Down),
+            Action::Pause(r, sent) => self.stop(&mut n, r, sent, Life::Paused),
+            Action::Wake(r) => {
+                n.replicas[r as usize].life = Life::Waking;
+                for c in &mut n.changes {
+                    // By its monotonic clock too much time has passed since the announcement.
+                    if c.owner() == Some(r) && c.fate == Fate::Unsent && c.over && self.mutant != Mutant::ForwardsWithoutLooking {
+                        c.fate = Fate::Dropped;
+                        c.answer = Said::Refused;
+                        c.heard = Said::Refused;
+                        if c.intent == Intent::Open {
+                            c.intent = Intent::Gone;
+                        }
+                    }
+                }
+            }
+            Action::RenewLease(r) => n.replicas[r as usize].life = Life::Up,
+        }
+        tidy(&mut n);
+        n
+    }
+
+    /// Clouddriver carries a call out.
+    fn execute(&self, n: &mut State, i: usize, how: How) {
+        let c = n.changes[i];
+        let commits = matches!(how, How::Plain | How::CommitThenError);
+        if how != How::Plain {
+            n.budget.faults -= 1;
+        }
+        let taken = c.method != Method::Post || n.row.is_none();
+        n.stale = if self.mutant == Mutant::LaggingRead { n.row } else { None };
+        if commits && taken {
+            write(n, &c, i as u8 + 1);
+        }
+        n.changes[i].fate = Fate::Done;
+        n.changes[i].answer = match how {
+            How::Plain | How::OkOnly if taken => Said::Ok,
+            How::Plain | How::OkOnly => Said::Refused,
+            How::CommitThenError => Said::Refused,
+        };
+    }
+
+    /// The generation is read, and after it what is known of each open intent.
+    pub fn snapshot(&self, n: &mut State) {
+        let Some(k) = n.runs.iter().position(|r| matches!(r, Run::Going(g) if !g.snapped)) else { return };
+        let Run::Going(mut g) = n.runs[k] else { return };
+        g.snapped = true;
+        for i in 0..CHANGES {
+            g.known[i] = known(n, g.replica, i);
+        }
+        g.closes_gap = g.purpose == Purpose::GapPass && gap_is_over(n);
+        g.rev = n.mirror.map_or(0, |m| m.rev);
+        n.runs[k] = Run::Going(g);
+        if (0..RUNS).any(|other| other != k && n.runs[other] == n.runs[k]) {
+            // Two runs that know the same are one.
+            n.runs[k] = Run::Idle;
+        }
+    }
+
+    /// The one transaction.
+    fn apply(&self, n: &mut State, k: usize) {
+        let Run::Going(g) = n.runs[k] else { return };
+        if self.mutant == Mutant::GenerationOnTheMirrorsRow && g.rev != n.mirror.map_or(0, |m| m.rev) {
+            again(n, k);
+            return;
+        }
+        let open = std::array::from_fn(|i| n.changes[i].intent == Intent::Open);
+        let facts = Facts {
+            read: g.read,
+            mirror: n.mirror,
+            name: n.name,
+            purpose: g.purpose,
+            changes: &n.changes,
+            known: &g.known,
+            open: &open,
+            behind: is_behind(n),
+            mutant: self.mutant,
+        };
+        let d = table::decide(&facts);
+        n.history.broken |= broken::judge(n, &g, &d) & self.watched;
+        self.carry_out(n, &g, &d);
+        n.runs[k] = Run::Idle;
+        // The name has a new generation: every other run's copy no longer holds.
+        for other in 0..RUNS {
+            if let Run::Going(o) = n.runs[other]
+                && o.snapped
+                && !self.mutant.ignores_generation(o.purpose)
+            {
+                again(n, other);
+            }
+        }
+    }
+
+    fn carry_out(&self, n: &mut State, g: &Going, d: &Decision) {
+        let rev = n.mirror.map_or(0, |m| m.rev);
+        let counts = self.mutant == Mutant::GenerationOnTheMirrorsRow;
+        let linked = |row: Row, status: Status| {
+            Some(Mirror { link: Link::To(row.inc), val: row.val, status, rev: if counts { rev + 1 } else { 0 } })
+        };
+        match d.step {
+            Step::Nothing => {}
+            Step::Claim(row) | Step::Insert(row) => {
+                n.mirror = linked(row, Status::Inactive);
+                n.history.claimed |= bit(row.inc);
+                n.history.by_hand &= !bit(row.inc);
+            }
+            Step::Update(row) | Step::Relink(row) => n.mirror = linked(row, n.mirror.map_or(Status::Inactive, |m| m.status)),
+            Step::Remove => self.remove(n),
+        }
+        n.name = d.name;
+        n.history.applied = n.history.applied.max(g.at);
+        for i in 0..CHANGES {
+            let c = &mut n.changes[i];
+            c.looked |= d.looked[i];
+            if d.ends[i] && c.intent == Intent::Open {
+                let remembered = c.owner() != Some(g.replica) && c.owner().is_some_and(|r| n.replicas[r as usize].life != Life::Down);
+                c.intent = if remembered && c.heard != Said::Unknown { Intent::TakenAway } else { Intent::Gone };
+            }
+        }
+        if g.closes_gap {
+            for r in &mut n.replicas {
+                r.gap = false;
+            }
+        }
+    }
+
+    fn remove(&self, n: &mut State) {
+        n.mirror = match n.mirror {
+            Some(m) if self.agent && m.status != Status::Inactive => Some(Mirror { status: Status::Deleting, ..m }),
+            _ => None,
+        };
+    }
+
+    /// A replica dies or is stopped, and its lease ends.
+    fn stop(&self, n: &mut State, r: u8, sent: u8, life: Life) {
+        n.budget.faults -= 1;
+        n.replicas[r as usize] = Replica { life, gap: true };
+        for i in 0..CHANGES {
+            let c = &mut n.changes[i];
+            if c.owner() != Some(r) {
+                continue;
+            }
+            if c.fate == Fate::Unsent && sent & (1 << i) != 0 {
+                c.fate = Fate::InFlight;
+            }
+            if life == Life::Down {
+                c.heard = Said::Nothing;
+                if c.fate == Fate::Idle {
+                    c.fate = Fate::Dropped;
+                }
+            }
+        }
+        if life == Life::Down {
+            for run in &mut n.runs {
+                if matches!(*run, Run::Going(g) if g.replica == r) {
+                    *run = Run::Idle;
+                }
+            }
+        }
+    }
+}
+
+impl Going {
+    pub const fn new(replica: u8, purpose: Purpose) -> Self {
+        Self { replica, purpose, snapped: false, known: [Known::Absent; CHANGES], read: Read::NotYet, at: 0, closes_gap: false, rev: 0 }
+    }
+}
+
+const fn key(c: &Change) -> (Method, Writer) {
+    (c.method, c.writer)
+}
+
+/// Whether a replica's runs go on.
+fn can_run(s: &State, r: u8) -> bool {
+    matches!(s.replicas[r as usize].life, Life::Up | Life::Waking)
+}
+
+/// What replica `r` may hold of an intent now: its own by its memory, another's by whether that one lives.
+pub fn known(s: &State, r: u8, i: usize) -> Known {
+    let c = &s.changes[i];
+    let (Intent::Open, Some(owner)) = (c.intent, c.owner()) else { return Known::Absent };
+    let given_up = if c.over { Known::Expired } else { Known::Unknown };
+    if owner != r {
+        return match s.replicas[owner as usize].life {
+            Life::Up => Known::Pending,
+            Life::Paused | Life::Waking | Life::Down => given_up,
+        };
+    }
+    match c.heard {
+        Said::Nothing | Said::Refused => Known::Pending,
+        Said::Ok => Known::Ok,
+        Said::Unknown => given_up,
+    }
+}
+
+/// G may pass for a change only when Clouddriver will do no more about it, or while it has not left its owner.
+pub fn can_expire(s: &State, i: usize) -> bool {
+    let c = &s.changes[i];
+    let Some(owner) = c.owner() else { return false };
+    let life = s.replicas[owner as usize].life;
+    let nobody_tells = life != Life::Up || c.heard == Said::Unknown;
+    let fixed = c.decided() || (c.fate == Fate::Unsent && life == Life::Paused);
+    c.intent == Intent::Open && !c.over && nobody_tells && fixed
+}
+
+/// Whether a pass that begins now is the last that the open gaps need: whoever left them is back or dead, what passed unjournalled
+/// is decided, and no intent of a dead owner is open.
+pub fn gap_is_over(s: &State) -> bool {
+    let dead = |r: u8| s.replicas[r as usize].life != Life::Up;
+    s.replicas.iter().all(|r| r.life != Life::Paused)
+        && s.changes.iter().all(|c| match c.owner() {
+            None => true,
+            Some(r) => match c.intent {
+                Intent::Writing => false,
+                Intent::Never => c.decided(),
+                Intent::Open => !dead(r),
+                Intent::Absent | Intent::Gone | Intent::TakenAway => true,
+            },
+        })
+}
+
+/// Whether some replica's `ok_until` stands still: what is seen from now on may have been made by a change that nobody journalled.
+fn is_behind(s: &State) -> bool {
+    s.replicas.iter().any(|r| r.gap) || s.changes.iter().any(|c| matches!(c.intent, Intent::Writing | Intent::Never))
+}
+
+pub fn begin(n: &mut State, replica: u8, purpose: Purpose) {
+    if let Some(run) = n.runs.iter_mut().find(|r| **r == Run::Idle) {
+        *run = Run::Going(Going::new(replica, purpose));
+    }
+}
+
+/// A run whose generation no longer holds starts again from nothing: what it read is forgotten, so all that is left is that it may begin.
+fn again(n: &mut State, k: usize) {
+    if let Run::Going(g) = n.runs[k] {
+        match g.purpose {
+            Purpose::Intents => {}
+            Purpose::Pass | Purpose::GapPass => n.budget.passes += 1,
+            Purpose::Take => n.budget.takes += 1,
+        }
+    }
+    n.runs[k] = Run::Idle;
+}
+
+pub fn read(n: &mut State, k: usize, what: Read, at: u8) {
+    if let Run::Going(g) = &mut n.runs[k] {
+        g.read = what;
+        g.at = at;
+    }
+}
+
+/// Clouddriver's transaction.
+fn write(n: &mut State, c: &Change, val: u8) {
+    let beside_a_put = n.changes.iter().any(|c| c.method == Method::Put && c.intent == Intent::Open);
+    let h = &mut n.history;
+    let journalled = c.owner().is_some() && c.intent != Intent::Writing && c.intent != Intent::Never;
+    h.needs_pass |= c.owner().is_none();
+    match (c.method, n.row) {
+        (Method::Delete, None) => return,
+        (Method::Delete, Some(row)) => {
+            if journalled {
+                h.deleted |= bit(row.inc);
+            }
+            if c.owner().is_none() {
+                h.deleted_outside |= bit(row.inc);
+            }
+            n.row = None;
+        }
+        (Method::Put, Some(row)) => n.row = Some(Row { inc: row.inc, val }),
+        (Method::Post | Method::Put, _) => {
+            let inc: Inc = n.next_inc;
+            n.next_inc += 1;
+            n.row = Some(Row { inc, val });
+            if c.owner().is_some() && c.method == Method::Post {
+                h.posted |= bit(inc);
+                if journalled {
+                    h.announced |= bit(inc);
+                } else if beside_a_put {
+                    h.beside_a_put |= bit(inc);
+                }
+            }
+            if journalled && c.method == Method::Put {
+                h.put |= bit(inc);
+            }
+        }
+    }
+    h.writes += 1;
+}
+
+/// Forgets what can no longer matter, so that states that differ in nothing else are one.
+fn tidy(n: &mut State) {
+    n.runs.sort_unstable();
+    for i in 0..CHANGES {
+        let c = &mut n.changes[i];
+        let over = match c.intent {
+            Intent::Gone | Intent::Never => true,
+            Intent::TakenAway => {
+                c.owner().is_none_or(|r| n.replicas[r as usize].life == Life::Down) || (c.heard != Said::Nothing && c.heard != Said::Ok)
+            }
+            Intent::Absent => c.owner().is_none() || c.decided(),
+            Intent::Writing | Intent::Open => false,
+        };
+        if over && c.decided() {
+            let (fate, intent) = (c.fate, if c.intent == Intent::Never { Intent::Never } else { Intent::Gone });
+            *c = Change { fate, intent, ..Change::new(c.method, c.writer) };
+        } else if c.owner().is_some_and(|r| n.replicas[r as usize].life == Life::Down) {
+            c.answer = Said::Nothing;
+            c.heard = Said::Nothing;
+        }
+    }
+}
+
+/// An empty world with these changes to come.
+pub fn start(row: Option<Row>, mirror: Option<Mirror>, changes: [Change; CHANGES], budget: Budget) -> State {
+    let up = Replica { life: Life::Up, gap: false };
+    State {
+        row,
+        stale: None,
+        next_inc: 2,
+        mirror,
+        name: Name { claimed: 0, seen: 0 },
+        changes,
+        runs: [Run::Idle; RUNS],
+        replicas: [up; 2],
+        budget,
+        history: crate::state::History::default(),
+    }
+}
+
+impl stateright::Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        self.starts.clone()
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.list(state, actions);
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut next = self.step(last, action);
+        if rest::is_calm(&next) {
+            next.history.broken |= rest::judge(self, &next) & self.watched;
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<stateright::Property<Self>> {
+        broken::all()
+    }
+}
