@@ -1,1 +1,7 @@
-//! Claims about proxy.
+//! Claims about the data plane, between raw sockets: what a client wrote is what the origin read, and back, byte for byte; and when
+//! something breaks, nobody takes it for whole.
+
+mod drain;
+mod faults;
+mod fidelity;
+mod raw;

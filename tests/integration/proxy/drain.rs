@@ -1,0 +1,136 @@
+//! The end: what is in flight finishes, nothing new begins, and it does not take for ever.
+
+use std::net::TcpStream;
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use fairlead::proxy::{Drained, Handle};
+
+use super::raw::{End, Origin, Proxy};
+
+const GET: &str = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const LONG: Duration = Duration::from_secs(60);
+
+fn drain(handle: Handle, timeout: Duration) -> Drained {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(handle.drain(timeout))
+}
+
+/// An origin that says when a request has come, and answers when told.
+fn gated() -> (Origin, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (came, arrived) = mpsc::channel();
+    let (go, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    let origin = Origin::start(move |mut wire| {
+        while wire.message().is_ok() {
+            came.send(()).unwrap();
+            if gate.lock().unwrap().recv().is_err() {
+                let _ = wire.rest();
+                return;
+            }
+            wire.write(OK);
+        }
+    });
+    (origin, arrived, go)
+}
+
+#[test]
+fn a_request_in_flight_is_answered_idle_connections_close_and_new_ones_are_refused() {
+    let (origin, arrived, go) = gated();
+    let mut proxy = Proxy::before(origin.address);
+    let mut idle = proxy.client();
+    idle.write(GET);
+    arrived.recv().unwrap();
+    go.send(()).unwrap();
+    idle.expect(OK);
+
+    let mut busy = proxy.client();
+    busy.write(GET);
+    arrived.recv().unwrap();
+    let handle = proxy.handle.take().unwrap();
+    let draining = std::thread::spawn(move || drain(handle, LONG));
+    assert_eq!(idle.rest(), (String::new(), End::Closed), "the idle connection closes while the other is still busy");
+    assert!(TcpStream::connect(proxy.address).is_err());
+    assert!(!draining.is_finished());
+    go.send(()).unwrap();
+    let (answer, end) = busy.rest();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("ok"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("connection: close\r\n"), "an orderly end is announced: {answer}");
+    assert_eq!(end, End::Closed);
+    assert_eq!(draining.join().unwrap(), Drained::default());
+    assert_eq!(proxy.metrics.connections(), 0);
+}
+
+#[test]
+fn what_does_not_finish_in_time_is_cut_and_counted() {
+    let (origin, arrived, _go) = gated();
+    let mut proxy = Proxy::before(origin.address);
+    let mut stuck: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = proxy.client();
+            client.write(GET);
+            client
+        })
+        .collect();
+    arrived.recv().unwrap();
+    // The gate holds one at a time; all three are in flight as far as the proxy goes.
+    while proxy.metrics.in_flight() < 3 {
+        std::thread::yield_now();
+    }
+    let drained = drain(proxy.handle.take().unwrap(), Duration::from_millis(100));
+    assert_eq!(drained, Drained { aborted: 3, unfinished: 0 });
+    for client in &mut stuck {
+        assert_eq!(client.rest().0, "");
+    }
+    assert_eq!(proxy.metrics.in_flight(), 0);
+}
+
+#[test]
+fn work_that_goes_on_without_its_client_is_waited_for() {
+    let (go, gate) = tokio::sync::oneshot::channel::<()>();
+    let gate = std::sync::Arc::new(Mutex::new(Some(gate)));
+    let (done, finished) = mpsc::channel();
+    let handle = fairlead::proxy::serve(&super::raw::listen(), &fairlead::proxy::Metrics::default(), move || {
+        tower::service_fn(move |_: http::Request<fairlead::proxy::Body>| {
+            let (gate, done) = (gate.lock().unwrap().take().unwrap(), done.clone());
+            tokio::task::spawn_local(async move {
+                let _ = gate.await;
+                done.send(()).unwrap();
+            });
+            async { Ok::<_, std::convert::Infallible>(http::Response::new(fairlead::proxy::Body::Empty)) }
+        })
+    })
+    .unwrap();
+    let mut client = super::raw::Wire::connect(handle.local_addr());
+    client.write(GET);
+    client.message().unwrap();
+    drop(client);
+    let draining = std::thread::spawn(move || drain(handle, LONG));
+    assert!(finished.try_recv().is_err());
+    go.send(()).unwrap();
+    assert_eq!(draining.join().unwrap(), Drained::default());
+    finished.recv().unwrap();
+}
+
+#[test]
+fn a_drain_with_pooled_connections_and_nothing_to_do_ends_at_once() {
+    let origin = Origin::answering(OK);
+    let mut proxy = Proxy::with(origin.address, |c| c.pool_idle_timeout = 60 * LONG);
+    for _ in 0..3 {
+        assert_eq!(proxy.ask(GET), OK);
+    }
+    // Waiting for the pool's own time-out would take longer than LONG, and be reported.
+    assert_eq!(drain(proxy.handle.take().unwrap(), LONG), Drained::default());
+}
+
+#[test]
+fn a_handle_that_is_dropped_ends_the_threads_and_waits_for_nothing() {
+    let (origin, arrived, _go) = gated();
+    let mut proxy = Proxy::before(origin.address);
+    let mut client = proxy.client();
+    client.write(GET);
+    arrived.recv().unwrap();
+    drop(proxy.handle.take());
+    assert_eq!(client.rest().0, "");
+}

@@ -1,0 +1,212 @@
+//! Raw sockets on both sides of a real data plane. Blocking, on threads: a script reads like what is on the wire.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use fairlead::proxy::{Handle, Metrics, Upstream, respond::Respond, serve, upstream};
+
+/// Long enough for anything that will ever come; a test that waits so long has failed.
+const NEVER: Duration = Duration::from_secs(30);
+
+/// One end of a connection.
+pub struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// How a stream ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    Closed,
+    Reset,
+}
+
+impl Wire {
+    pub fn new(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(NEVER)).unwrap();
+        stream.set_write_timeout(Some(NEVER)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::new(TcpStream::connect(address).unwrap())
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    fn more(&mut self) -> Result<(), End> {
+        let mut chunk = [0; 16 * 1024];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => Err(End::Closed),
+            Ok(n) => {
+                self.buffer.extend_from_slice(&chunk[..n]);
+                Ok(())
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Err(End::Reset),
+            Err(e) => panic!("nothing came: {e}; so far: {}", String::from_utf8_lossy(&self.buffer)),
+        }
+    }
+
+    /// Reads up to and with `end`.
+    pub fn until(&mut self, end: &str) -> Result<String, End> {
+        loop {
+            if let Some(at) = self.buffer.windows(end.len()).position(|w| w == end.as_bytes()) {
+                return Ok(text(self.buffer.drain(..at + end.len())));
+            }
+            self.more()?;
+        }
+    }
+
+    pub fn exactly(&mut self, length: usize) -> Result<String, End> {
+        while self.buffer.len() < length {
+            self.more()?;
+        }
+        Ok(text(self.buffer.drain(..length)))
+    }
+
+    /// A message that has just `length` bytes on the wire.
+    pub fn expect(&mut self, message: &str) {
+        let got = self.exactly(message.len());
+        assert_eq!(got.as_deref().unwrap_or("<ended>"), message);
+    }
+
+    /// Everything until the other side is done, and how it was.
+    pub fn rest(&mut self) -> (String, End) {
+        loop {
+            if let Err(end) = self.more() {
+                return (text(self.buffer.drain(..)), end);
+            }
+        }
+    }
+
+    /// A whole message: its head, and a body of known length or in chunks.
+    pub fn message(&mut self) -> Result<String, End> {
+        let mut message = self.until("\r\n\r\n")?;
+        let head = message.to_ascii_lowercase();
+        if let Some(length) = head.split("\r\ncontent-length: ").nth(1) {
+            let length = length.split("\r\n").next().unwrap().parse().unwrap();
+            message += &self.exactly(length)?;
+        } else if head.contains("\r\ntransfer-encoding: chunked") {
+            while !message.ends_with("\r\n0\r\n") {
+                message += &self.until("\r\n")?;
+            }
+            // Trailers, if any, and the empty line.
+            while !message.ends_with("\r\n\r\n") {
+                message += &self.until("\r\n")?;
+            }
+        }
+        Ok(message)
+    }
+
+    pub fn end_writing(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+fn text(bytes: impl Iterator<Item = u8>) -> String {
+    String::from_utf8(bytes.collect()).unwrap()
+}
+
+/// A server that does with each connection what its script says.
+pub struct Origin {
+    pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Origin {
+    pub fn start(script: impl Fn(Wire) + Send + Sync + 'static) -> Self {
+        Self::listen(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    /// Each request gets `answer`, for as long as the connection lives.
+    pub fn answering(answer: &'static str) -> Self {
+        Self::start(move |mut wire| {
+            while wire.message().is_ok() {
+                wire.write(answer);
+            }
+        })
+    }
+
+    pub fn listen(listener: TcpListener, script: impl Fn(Wire) + Send + Sync + 'static) -> Self {
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (count, script) = (connections.clone(), Arc::new(script));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                count.fetch_add(1, SeqCst);
+                let script = script.clone();
+                std::thread::spawn(move || script(Wire::new(stream.unwrap())));
+            }
+        });
+        Self { address, connections }
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
+    }
+}
+
+/// A port where nothing listens, and which nobody else is given: connected sockets hold it.
+pub fn dead_port() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// A data plane of one thread before `origin`.
+pub struct Proxy {
+    pub handle: Option<Handle>,
+    pub address: SocketAddr,
+    pub metrics: Metrics,
+}
+
+impl Proxy {
+    pub fn before(origin: SocketAddr) -> Self {
+        Self::with(origin, |_| {})
+    }
+
+    pub fn with(origin: SocketAddr, change: impl FnOnce(&mut upstream::Config)) -> Self {
+        let mut config = upstream::Config {
+            host: origin.ip().to_string().into(),
+            port: origin.port(),
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: None,
+            pool_idle_timeout: Duration::from_secs(15),
+            pool_max_idle: 64,
+        };
+        change(&mut config);
+        let metrics = Metrics::default();
+        let counters = metrics.clone();
+        let handle = serve(&listen(), &metrics, move || Respond::new(Upstream::new(config, counters.thread()))).unwrap();
+        Self { address: handle.local_addr(), handle: Some(handle), metrics }
+    }
+
+    pub fn client(&self) -> Wire {
+        Wire::connect(self.address)
+    }
+
+    /// One request on a connection of its own; the answer with its body.
+    pub fn ask(&self, request: &str) -> String {
+        let mut client = self.client();
+        client.write(request);
+        client.message().unwrap()
+    }
+}
+
+/// One thread: what a test says of "the" pool is then true.
+pub fn listen() -> fairlead::proxy::serve::Config {
+    fairlead::proxy::serve::Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        threads: 1,
+        header_timeout: Duration::from_secs(30),
+        max_connections: 1000,
+    }
+}
