@@ -18,9 +18,9 @@ fn drain(handle: Handle, timeout: Duration) -> Drained {
 }
 
 /// An origin that says when a request has come, and answers when told.
-fn gated() -> (Origin, mpsc::Receiver<()>, mpsc::Sender<()>) {
-    let (came, arrived) = mpsc::channel();
-    let (go, gate) = mpsc::channel();
+fn gated() -> (Origin, mpsc::Receiver<()>, mpsc::SyncSender<()>) {
+    let (came, arrived) = mpsc::sync_channel(64);
+    let (go, gate) = mpsc::sync_channel(64);
     let gate = Mutex::new(gate);
     let origin = Origin::start(move |mut wire| {
         while wire.message().is_ok() {
@@ -90,7 +90,7 @@ fn what_does_not_finish_in_time_is_cut_and_counted() {
 fn work_that_goes_on_without_its_client_is_waited_for() {
     let (go, gate) = tokio::sync::oneshot::channel::<()>();
     let gate = std::sync::Arc::new(Mutex::new(Some(gate)));
-    let (done, finished) = mpsc::channel();
+    let (done, finished) = mpsc::sync_channel(64);
     let handle = fairlead::proxy::serve(&super::raw::listen(), &fairlead::proxy::Metrics::default(), move || {
         tower::service_fn(move |_: http::Request<fairlead::proxy::Body>| {
             let (gate, done) = (gate.lock().unwrap().take().unwrap(), done.clone());

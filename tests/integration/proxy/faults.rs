@@ -270,7 +270,7 @@ fn a_request_that_breaks_off_never_ends_for_the_origin() {
     const SIZED: &str = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhelloworld";
     for whole in [CHUNKED, SIZED] {
         let head = whole.find("\r\n\r\n").unwrap() + 4;
-        let (saw, seen) = mpsc::channel();
+        let (saw, seen) = mpsc::sync_channel(64);
         let origin = Origin::start(move |mut wire| saw.send(wire.rest()).unwrap());
         let proxy = Proxy::before(origin.address);
         for at in head..whole.len() {
@@ -285,7 +285,7 @@ fn a_request_that_breaks_off_never_ends_for_the_origin() {
 
 #[test]
 fn a_malformed_chunk_breaks_the_request_for_the_origin_too() {
-    let (saw, seen) = mpsc::channel();
+    let (saw, seen) = mpsc::sync_channel(64);
     let origin = Origin::start(move |mut wire| saw.send(wire.rest()).unwrap());
     let proxy = Proxy::before(origin.address);
     let mut client = proxy.client();
@@ -297,7 +297,7 @@ fn a_malformed_chunk_breaks_the_request_for_the_origin_too() {
 
 #[test]
 fn a_client_that_leaves_while_it_waits_ends_its_request_at_clouddriver() {
-    let (saw, seen) = mpsc::channel();
+    let (saw, seen) = mpsc::sync_channel(64);
     let origin = Origin::start(move |mut wire| {
         wire.message().unwrap();
         saw.send("waiting").unwrap();
@@ -332,7 +332,7 @@ const BUFFERS: usize = 32 * 1024 * 1024;
 
 #[test]
 fn an_origin_is_paced_by_a_client_that_does_not_read() {
-    let (told, pushed) = mpsc::channel();
+    let (told, pushed) = mpsc::sync_channel(64);
     let origin = Origin::start(move |mut wire| {
         wire.message().unwrap();
         wire.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n"));
@@ -347,7 +347,7 @@ fn an_origin_is_paced_by_a_client_that_does_not_read() {
 
 #[test]
 fn a_client_is_paced_by_an_origin_that_does_not_read() {
-    let (hold, held) = mpsc::channel::<()>();
+    let (hold, held) = mpsc::sync_channel::<()>(64);
     let held = Mutex::new(held);
     let origin = Origin::start(move |_wire| {
         let _ = held.lock().unwrap().recv();

@@ -6,7 +6,7 @@ use super::raw::{End, Origin, Proxy, Wire};
 
 /// Sends `request` through a proxy to an origin that answers `answer` and closes; what each side read.
 fn through(request: &str, answer: &'static str) -> (String, String) {
-    let (saw, seen) = mpsc::channel();
+    let (saw, seen) = mpsc::sync_channel(64);
     let origin = Origin::start(move |mut wire| {
         saw.send(wire.message().unwrap()).unwrap();
         wire.write(answer);
@@ -202,7 +202,7 @@ fn framing_that_can_be_read_in_two_ways_reaches_nobody() {
 
 #[test]
 fn of_content_length_and_chunks_only_one_goes_on_and_the_connection_ends() {
-    let (saw, seen) = mpsc::channel();
+    let (saw, seen) = mpsc::sync_channel(64);
     let origin = Origin::start(move |mut wire: Wire| {
         while let Ok(request) = wire.message() {
             saw.send(request).unwrap();
