@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -81,7 +81,7 @@ impl Summary {
 
 /// Turns an [`UpstreamError`] into an answer and a line in the log; what comes from Clouddriver passes untouched.
 ///
-/// The client's leaving drops the inner future. Boxed future: one allocation, beside the one of the call to Clouddriver.
+/// The client's leaving drops the inner future.
 #[derive(Clone, Debug)]
 pub struct Respond<S> {
     inner: S,
@@ -97,11 +97,11 @@ impl<S> Respond<S> {
 impl<S> Service<Request<Body>> for Respond<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = UpstreamError>,
-    S::Future: 'static,
+    S::Future: Unpin,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
+    type Future = RespondFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // An inner service that is not ready for an error of its own would say so again when called.
@@ -109,9 +109,26 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let summary = Summary::of(&request);
-        let answer = self.inner.call(request);
-        Box::pin(async move { Ok(answer.await.unwrap_or_else(|error| refuse(&summary, &error))) })
+        RespondFuture { summary: Summary::of(&request), answer: self.inner.call(request) }
+    }
+}
+
+/// The future of [`Respond`]. On every request, so not boxed; the one inside is, and `Unpin` spares a projection.
+#[derive(Debug)]
+pub struct RespondFuture<F> {
+    summary: Summary,
+    answer: F,
+}
+
+impl<F> Future for RespondFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, UpstreamError>> + Unpin,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        Poll::Ready(Ok(answer.unwrap_or_else(|error| refuse(&self.summary, &error))))
     }
 }
 
@@ -136,6 +153,67 @@ fn refuse(summary: &Summary, failed: &UpstreamError) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::super::Cause;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Log {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn logged(id: &str) -> String {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+        let request = Request::post("/credentials/prod?token=in-query")
+            .header(REQUEST_ID, HeaderValue::from_bytes(id.as_bytes()).unwrap())
+            .header("authorization", "in-header")
+            .body(Body::from_bytes("in-body"))
+            .unwrap();
+        let failed = UpstreamError { hop: "clouddriver:7002".into(), cause: Cause::Refused };
+        tracing::subscriber::with_default(subscriber, || refuse(&Summary::of(&request), &failed));
+        let text = log.0.lock().unwrap().clone();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_failed_request_is_one_line_that_names_it_and_the_hop_and_tells_nothing_else() {
+        let line = logged("req-1");
+        for told in ["WARN", "req-1", "POST", "/credentials/prod", "clouddriver:7002", "refused"] {
+            assert!(line.contains(told), "{told} is not in {line}");
+        }
+        for hidden in ["in-query", "in-header", "in-body"] {
+            assert!(!line.contains(hidden), "{hidden} is in {line}");
+        }
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+    }
+
+    #[test]
+    fn an_id_that_is_none_is_not_logged() {
+        assert!(!logged(&"x".repeat(200)).contains("xxx"));
+        assert!(!logged("é").contains('é'));
+    }
 
     #[test]
     fn gate_is_never_told_to_repeat() {

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use fairlead::proxy::{Drained, Handle};
 
-use super::raw::{End, Origin, Proxy};
+use super::raw::{End, NEVER, Origin, Proxy};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(20);
 
 fn drain(handle: Handle, timeout: Duration) -> Drained {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(handle.drain(timeout))
+    runtime.block_on(async { tokio::time::timeout(NEVER, handle.drain(timeout)).await }).expect("a drain has a bound")
 }
 
 /// An origin that says when a request has come, and answers when told.
@@ -41,24 +41,26 @@ fn a_request_in_flight_is_answered_idle_connections_close_and_new_ones_are_refus
     let mut proxy = Proxy::before(origin.address);
     let mut idle = proxy.client();
     idle.write(GET);
-    arrived.recv().unwrap();
+    arrived.recv_timeout(NEVER).unwrap();
     go.send(()).unwrap();
     idle.expect(OK);
 
     let mut busy = proxy.client();
     busy.write(GET);
-    arrived.recv().unwrap();
+    arrived.recv_timeout(NEVER).unwrap();
     let handle = proxy.handle.take().unwrap();
-    let draining = std::thread::spawn(move || drain(handle, LONG));
+    let (ended, drained) = mpsc::sync_channel(1);
+    std::thread::spawn(move || ended.send(drain(handle, LONG)).unwrap());
     assert_eq!(idle.rest(), (String::new(), End::Closed), "the idle connection closes while the other is still busy");
     assert!(TcpStream::connect(proxy.address).is_err());
-    assert!(!draining.is_finished());
+    // A drain that does not wait would be over by then; one that does never is.
+    assert!(drained.recv_timeout(Duration::from_millis(300)).is_err(), "the drain ended with a request in flight");
     go.send(()).unwrap();
     let (answer, end) = busy.rest();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("ok"), "{answer}");
     assert!(answer.to_ascii_lowercase().contains("connection: close\r\n"), "an orderly end is announced: {answer}");
     assert_eq!(end, End::Closed);
-    assert_eq!(draining.join().unwrap(), Drained::default());
+    assert_eq!(drained.recv_timeout(NEVER).unwrap(), Drained::default());
     assert_eq!(proxy.metrics.connections(), 0);
 }
 
@@ -73,7 +75,7 @@ fn what_does_not_finish_in_time_is_cut_and_counted() {
             client
         })
         .collect();
-    arrived.recv().unwrap();
+    arrived.recv_timeout(NEVER).unwrap();
     // The gate holds one at a time; all three are in flight as far as the proxy goes.
     while proxy.metrics.in_flight() < 3 {
         std::thread::yield_now();
@@ -106,11 +108,12 @@ fn work_that_goes_on_without_its_client_is_waited_for() {
     client.write(GET);
     client.message().unwrap();
     drop(client);
-    let draining = std::thread::spawn(move || drain(handle, LONG));
-    assert!(finished.try_recv().is_err());
+    let (ended, drained) = mpsc::sync_channel(1);
+    std::thread::spawn(move || ended.send(drain(handle, LONG)).unwrap());
+    assert!(drained.recv_timeout(Duration::from_millis(300)).is_err(), "the drain ended with work in flight");
     go.send(()).unwrap();
-    assert_eq!(draining.join().unwrap(), Drained::default());
-    finished.recv().unwrap();
+    assert_eq!(drained.recv_timeout(NEVER).unwrap(), Drained::default());
+    finished.recv_timeout(NEVER).unwrap();
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn a_handle_that_is_dropped_ends_the_threads_and_waits_for_nothing() {
     let mut proxy = Proxy::before(origin.address);
     let mut client = proxy.client();
     client.write(GET);
-    arrived.recv().unwrap();
+    arrived.recv_timeout(NEVER).unwrap();
     drop(proxy.handle.take());
     assert_eq!(client.rest().0, "");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use super::raw::{End, Origin, Proxy, Wire};
+use super::raw::{End, NEVER, Origin, Proxy, Wire};
 
 /// Sends `request` through a proxy to an origin that answers `answer` and closes; what each side read.
 fn through(request: &str, answer: &'static str) -> (String, String) {
@@ -24,7 +24,7 @@ fn through(request: &str, answer: &'static str) -> (String, String) {
     } else {
         client.message().unwrap()
     };
-    (seen.recv().unwrap(), got)
+    (seen.recv_timeout(NEVER).unwrap(), got)
 }
 
 fn passes_unchanged(request: &str, answer: &'static str) {
@@ -214,7 +214,7 @@ fn of_content_length_and_chunks_only_one_goes_on_and_the_connection_ends() {
     client.write("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n");
     let (answer, _) = client.rest();
     assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
-    assert_eq!(seen.recv().unwrap(), "POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    assert_eq!(seen.recv_timeout(NEVER).unwrap(), "POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
     assert!(seen.try_recv().is_err());
 }
 

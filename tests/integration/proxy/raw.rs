@@ -9,7 +9,7 @@ use std::time::Duration;
 use fairlead::proxy::{Handle, Metrics, Upstream, respond::Respond, serve, upstream};
 
 /// Long enough for anything that will ever come; a test that waits so long has failed.
-const NEVER: Duration = Duration::from_secs(30);
+pub const NEVER: Duration = Duration::from_secs(30);
 
 /// One end of a connection.
 pub struct Wire {
