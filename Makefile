@@ -8,6 +8,8 @@ SHELL := bash
 
 export PATH := $(CURDIR)/.run/tools/bin:$(PATH)
 STEP := @scripts/step
+# Words that say which suites of e2e and storm are wanted, such as ONLY="plain mariadb"; none: all.
+ONLY ?=
 
 .PHONY: help
 help: ## Say what there is
@@ -54,12 +56,12 @@ databases-down:
 .PHONY: e2e
 e2e: databases ## The main job on real Clouddrivers and Gate, as FAIRLEAD_E2E_* name them (docs/testing.md)
 	$(STEP) "end to end: build" cargo test --locked --no-run --features failpoints --test e2e
-	$(STEP) "end to end" cargo test --locked --features failpoints --test e2e -- --nocapture
+	$(STEP) "end to end" cargo test --locked --features failpoints --test e2e -- $(ONLY)
 
 .PHONY: storm
 storm: databases ## The long crash storms, on each Clouddriver and database (docs/testing.md)
 	$(STEP) "storm: build" cargo test --locked --no-run --features failpoints --test e2e
-	$(STEP) "storm" env FAIRLEAD_STORM=long cargo test --locked --features failpoints --test e2e -- --nocapture storm
+	$(STEP) "storm" env FAIRLEAD_E2E_STORM=long cargo test --locked --features failpoints --test e2e -- $(ONLY)
 
 .PHONY: bench
 bench: databases ## Measure: a mirrored POST against a direct one, and the mirror's lag (docs/testing.md)
