@@ -241,3 +241,29 @@ async fn with_a_table_it_stores_where_clouddriver_would() {
         db.drop_now().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_story_ends_well_prints_no_kubeconfig_and_says_what_to_try_next() {
+    let out = tokio::task::spawn_blocking(|| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_fairlead")).arg("demo").output().expect("the program runs")
+    })
+    .await
+    .expect("joined");
+    let told = String::from_utf8(out.stdout).expect("text");
+    assert!(out.status.success(), "{told}\n{}", String::from_utf8_lossy(&out.stderr));
+    let (story, invitation) = told.split_once("Every step showed what it should.").expect("told to the end");
+    for title in ["CREATE", "UPDATE", "REFUSED", "DELETE", NOTICE, "INACTIVE  billing, shop", "(the mirror is empty)"] {
+        assert!(story.contains(title), "{title} is missing in:\n{story}");
+    }
+    assert!(!story.contains("apiVersion"), "a kubeconfig is printed");
+    assert!(invitation.contains("serve --demo") && invitation.contains("curl localhost:7002/armory/accounts"), "{invitation}");
+}
+
+#[tokio::test]
+async fn the_story_fails_where_the_mirror_does_not_follow() {
+    // The stand-in alone has no mirror.
+    let cd = StandIn::start(Options::default()).await.expect("started");
+    let mut told = Vec::new();
+    let e = fairlead::demo::story::run(cd.address(), &mut told).await.expect_err("no mirror");
+    assert!(e.to_string().contains("404") && e.to_string().contains("/armory/accounts"), "{e}");
+}
