@@ -258,10 +258,7 @@ impl TestDatabase {
                 self.admin.exec(&format!("grant select on {}.accounts to '{user}'@'%'", self.name)).await;
                 for table in OWN_TABLES {
                     self.admin
-                        .exec(&format!(
-                            "grant select, insert, update, delete, create, alter, index, drop on {}.{table} to '{user}'@'%'",
-                            self.name
-                        ))
+                        .exec(&format!("grant select, insert, update, delete, create, alter on {}.{table} to '{user}'@'%'", self.name))
                         .await;
                 }
             }
