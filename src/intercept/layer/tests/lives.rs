@@ -286,6 +286,25 @@ fn a_thread_that_ends_leaves_its_changes_unknown() {
 }
 
 #[test]
+fn an_answer_whose_relay_has_died_never_ends_cleanly() {
+    let notes = Notes::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let local = LocalSet::new();
+    let (feed, body) = fed(None);
+    let body = Rc::new(RefCell::new(Some(body)));
+    let service = over(&layer(&notes), move |_| {
+        let body = body.take().unwrap();
+        async move { response(200, "application/json", body) }
+    });
+    let mut answer = local.block_on(&runtime, service.oneshot(request("POST", "/credentials", BODY))).unwrap();
+    feed.send(data("{")).unwrap();
+    assert!(local.block_on(&runtime, answer.body_mut().frame()).unwrap().is_ok());
+    drop(local);
+    assert!(runtime.block_on(answer.body_mut().frame()).unwrap().is_err());
+    assert_eq!(notes.all()[2..], [Unfinished]);
+}
+
+#[test]
 fn a_following_change_of_the_same_client_is_announced_after_the_first_is_finished() {
     let notes = Notes::default();
     on_a_thread(async {
