@@ -28,11 +28,11 @@ demo: ## Show the main job on embedded defaults; ends by itself
 
 .PHONY: test
 test: lint databases ## Lints, then every test but the end-to-end ones
-	$(STEP) "tests: build" cargo test --locked --no-run --lib --bins --test integration --test model
-	$(STEP) "tests: library and programs" cargo test --locked --quiet --lib --bins
-	$(STEP) "tests: integration" cargo test --locked --quiet --test integration
-	$(STEP) "tests: model of the mirror's protocol" cargo test --locked --quiet --test model
-	$(STEP) "tests: examples in the documentation" cargo test --locked --quiet --doc
+	$(STEP) "tests: build" cargo test --locked --no-run --features failpoints --lib --bins --test integration --test model
+	$(STEP) "tests: library and programs" cargo test --locked --quiet --features failpoints --lib --bins
+	$(STEP) "tests: integration" cargo test --locked --quiet --features failpoints --test integration
+	$(STEP) "tests: model of the mirror's protocol" cargo test --locked --quiet --features failpoints --test model
+	$(STEP) "tests: examples in the documentation" cargo test --locked --quiet --features failpoints --doc
 
 .PHONY: lint
 lint: ## Format, clippy with warnings denied, dependencies

@@ -227,7 +227,14 @@ pub fn decide(
     let action = match (k, m) {
         (k, Some(m)) if !linked => {
             conflict = k.is_some();
-            if m.origin == Origin::Created && delete_ok && k.is_none() { Action::Remove } else { Action::Keep }
+            let deleted = intents.iter().any(|i| i.method == Method::Delete && i.known == Known::Ok && explained(i, r));
+            if m.origin == Origin::Created && deleted {
+                // What came after the deletion comes in by the next round.
+                (again, hold_posts) = (k.is_some(), true);
+                Action::Remove
+            } else {
+                Action::Keep
+            }
         }
         (None, Some(m)) => {
             let asked = match trigger {
@@ -333,3 +340,7 @@ fn put_made(intent: &IntentFacts, r: &RowFacts) -> bool {
             PreImage::Unknown => false,
         }
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;
