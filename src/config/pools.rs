@@ -38,7 +38,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Database> {
         let visible = text.len() <= 255 && text.bytes().all(|b| (b' '..=b'~').contains(&b));
         if visible { Ok(text.to_owned()) } else { Err("is sent as a header: at most 255 characters of visible ASCII".into()) }
     });
-    let sqlite = reader.required_path("fairlead.sqlite.path");
+    let sqlite = reader.required_path("fairlead.sqlite.path", |text| {
+        // Each connection would have a memory of its own.
+        if text.contains(":memory:") {
+            Err("is not a file: a database in memory cannot be shared by several connections".into())
+        } else {
+            Ok(())
+        }
+    });
     let (sql_enabled, enabled_at) = reader.required_located("sql.enabled", values::boolean);
 
     let names = reader.names_below("sql.connectionPools");

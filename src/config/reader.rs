@@ -184,9 +184,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a path that has a default.
-    pub(super) fn required_path(&mut self, name: &str) -> std::path::PathBuf {
+    pub(super) fn required_path(&mut self, name: &str, check: impl Fn(&str) -> Result<(), String>) -> std::path::PathBuf {
         // Its default holds placeholders, so that the environment can make it unusable; that mistake is noted.
-        self.optional(name, super::values::text(4_096)).unwrap_or_default().into()
+        let parse = |text: &str| check(text).and_then(|()| super::values::text(4_096)(text));
+        self.optional(name, parse).unwrap_or_default().into()
     }
 
     /// Reads a list: its items, or one text with commas.

@@ -329,14 +329,18 @@ impl Db {
                         .connect_lazy_with(options),
                 )
             }
-            Target::Sqlite(options) => Pool::Sqlite(
-                SqlitePoolOptions::new()
-                    .max_connections(config.max_connections)
-                    .acquire_timeout(acquire)
-                    .idle_timeout(None)
-                    .max_lifetime(None)
-                    .connect_lazy_with((**options).clone().busy_timeout(statement)),
-            ),
+            Target::Sqlite(options) => {
+                // The default lies in a folder that nobody made. If it cannot be made, the first statement says why.
+                let _ = options.get_filename().parent().map(std::fs::create_dir_all);
+                Pool::Sqlite(
+                    SqlitePoolOptions::new()
+                        .max_connections(config.max_connections)
+                        .acquire_timeout(acquire)
+                        .idle_timeout(None)
+                        .max_lifetime(None)
+                        .connect_lazy_with((**options).clone().busy_timeout(statement)),
+                )
+            }
         };
         Self { pool, label: config.label.clone(), acquire_timeout: acquire, statement_timeout: statement, texts: Arc::default() }
     }

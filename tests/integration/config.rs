@@ -179,6 +179,7 @@ fn keys_that_contradict_one_another_are_mistakes() {
         ("fairlead.replica: {heartbeat: 4s}", "three heartbeats"),
         ("fairlead.replica: {lease: 3s}", "three heartbeats"),
         ("fairlead.source: sql", "no pool"),
+        ("fairlead.sqlite.path: ':memory:'", "in memory"),
         ("fairlead.seal: {keyFile: /dev/null, keys: [{id: a, key: b}]}", "give one of them"),
     ] {
         let said = mistakes(yaml);
