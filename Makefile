@@ -8,6 +8,8 @@ SHELL := bash
 
 export PATH := $(CURDIR)/.run/tools/bin:$(PATH)
 STEP := @scripts/step
+# Everything that is tested has the crash points compiled in, so that it is built once; what is shipped has not.
+TESTED := --locked --features failpoints
 # Words that say which suites of e2e and storm are wanted, such as ONLY="plain mariadb"; none: all.
 ONLY ?=
 
@@ -28,11 +30,11 @@ demo: ## Show the main job on embedded defaults; ends by itself
 
 .PHONY: test
 test: lint databases ## Lints, then every test but the end-to-end ones
-	$(STEP) "tests: build" cargo test --locked --no-run --features failpoints --lib --bins --test integration --test model
-	$(STEP) "tests: library and programs" cargo test --locked --quiet --features failpoints --lib --bins
-	$(STEP) "tests: integration" cargo test --locked --quiet --features failpoints --test integration
-	$(STEP) "tests: model of the mirror's protocol" cargo test --locked --quiet --features failpoints --test model
-	$(STEP) "tests: examples in the documentation" cargo test --locked --quiet --features failpoints --doc
+	$(STEP) "tests: build" cargo test $(TESTED) --no-run --lib --bins --test integration --test model
+	$(STEP) "tests: library and programs" cargo test $(TESTED) --quiet --lib --bins
+	$(STEP) "tests: integration" cargo test $(TESTED) --quiet --test integration
+	$(STEP) "tests: model of the mirror's protocol" cargo test $(TESTED) --quiet --test model
+	$(STEP) "tests: examples in the documentation" cargo test $(TESTED) --quiet --doc
 
 .PHONY: lint
 lint: ## Format, clippy with warnings denied, dependencies
@@ -55,17 +57,17 @@ databases-down:
 
 .PHONY: e2e
 e2e: databases ## The main job on real Clouddrivers and Gate, as FAIRLEAD_E2E_* name them (docs/testing.md)
-	$(STEP) "end to end: build" cargo test --locked --no-run --features failpoints --test e2e
-	$(STEP) "end to end" cargo test --locked --features failpoints --test e2e -- $(ONLY)
+	$(STEP) "end to end: build" cargo test $(TESTED) --no-run --test e2e
+	$(STEP) "end to end" cargo test $(TESTED) --test e2e -- $(ONLY)
 
 .PHONY: storm
 storm: databases ## The long crash storms, on each Clouddriver and database (docs/testing.md)
-	$(STEP) "storm: build" cargo test --locked --no-run --features failpoints --test e2e
-	$(STEP) "storm" env FAIRLEAD_E2E_STORM=long cargo test --locked --features failpoints --test e2e -- $(ONLY)
+	$(STEP) "storm: build" cargo test $(TESTED) --no-run --test e2e
+	$(STEP) "storm" env FAIRLEAD_E2E_STORM=long cargo test $(TESTED) --test e2e -- $(ONLY)
 
 .PHONY: bench
 bench: databases ## Measure: a mirrored POST against a direct one, and the mirror's lag (docs/testing.md)
-	$(STEP) "bench: build" cargo bench --locked --no-run
+	$(STEP) "bench: build" cargo bench --locked --no-run --bench mirror_post
 	$(STEP) "bench" cargo bench --locked --bench mirror_post
 
 .PHONY: clean
