@@ -233,10 +233,8 @@ impl Engine {
     }
 
     pub(super) fn forget(&self, id: &Ulid) {
-        if let Some(own) = self.registry.remove(id) {
-            if own.late && !own.journalled {
-                self.unjournalled.fetch_sub(1, Ordering::AcqRel);
-            }
+        if self.registry.remove(id).is_some_and(|own| own.late && !own.journalled) {
+            self.unjournalled.fetch_sub(1, Ordering::AcqRel);
         }
     }
 

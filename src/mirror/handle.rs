@@ -22,8 +22,9 @@ use crate::store::journal::{self, NewIntent, PreImageFrom};
 const BREAKER_MISSES: u32 = 5;
 /// How long it is skipped.
 const BREAKER_PAUSE: Duration = Duration::from_secs(1);
-/// What a change may take between its announcement and its first byte; past it, others may have given it up.
-const FORWARD_SLACK: Duration = Duration::from_secs(3);
+/// What a change may take between its announcement and its first byte, at most: longer than any connect, far shorter than the window
+/// after which others give an unknown outcome up.
+const FORWARD_SLACK: Duration = Duration::from_secs(30);
 
 /// Announces changes. Clones share everything.
 #[derive(Clone)]
@@ -35,6 +36,10 @@ impl Handle {
     /// The data plane's end of this engine.
     pub fn new(engine: Arc<Engine>) -> Self {
         Self { engine }
+    }
+
+    fn slack(&self) -> Duration {
+        FORWARD_SLACK.min(self.engine.settings.unknown_outcome_window / 2)
     }
 
     fn max_wait(&self) -> Duration {
@@ -68,11 +73,11 @@ impl Journal for Handle {
             e.lost.store(true, Ordering::Release);
             e.metrics.forgotten.inc();
             error!(name = change.name, method = change.method.as_str(), "too many open changes: forwarded without being remembered");
-            return Ok(OpenChange { engine: e.clone(), id: None, deadline: FORWARD_SLACK, at: std::time::Instant::now() });
+            return Ok(OpenChange { engine: e.clone(), id: None, deadline: self.slack(), at: std::time::Instant::now() });
         }
         let id = change.id;
         let at = std::time::Instant::now();
-        let guard = OpenChange { engine: e.clone(), id: Some(id), deadline: self.max_wait() + FORWARD_SLACK, at };
+        let guard = OpenChange { engine: e.clone(), id: Some(id), deadline: self.slack(), at };
         let (done, journalled) = oneshot::channel();
         e.control.spawn(write_intent(e.clone(), change, done));
         let skip = policy == FailurePolicy::Ignore && e.breaker.is_open();

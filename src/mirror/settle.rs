@@ -270,11 +270,9 @@ impl Engine {
         decision: &Decision,
     ) -> Result<(), Error> {
         let status = if self.settings.activate { Status::ToMigrate } else { Status::Inactive };
-        if matches!(decision.action, Action::Remove | Action::Replace) {
-            if let Some(m) = m {
-                mirrored::remove(tx, m).await?;
-                info!(account = m.name, "left the mirror");
-            }
+        if let (Action::Remove | Action::Replace, Some(m)) = (decision.action, m) {
+            mirrored::remove(tx, m).await?;
+            info!(account = m.name, "left the mirror");
         }
         let (Some(row), Some(definition)) = (row, definition) else { return Ok(()) };
         match decision.action {
