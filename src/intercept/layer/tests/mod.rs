@@ -178,15 +178,26 @@ async fn settle() {
 
 /// A body that is fed by hand.
 struct Fed {
-    from: mpsc::UnboundedReceiver<Result<Frame<Bytes>, BodyError>>,
+    from: mpsc::Receiver<Result<Frame<Bytes>, BodyError>>,
     left: Option<u64>,
 }
 
-type Feed = mpsc::UnboundedSender<Result<Frame<Bytes>, BodyError>>;
+struct Feed(mpsc::Sender<Result<Frame<Bytes>, BodyError>>);
+
+impl Feed {
+    /// Fails once nobody reads any more.
+    fn send(&self, frame: Result<Frame<Bytes>, BodyError>) -> Result<(), ()> {
+        self.0.try_send(frame).map_err(drop)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
 
 fn fed(exact: Option<u64>) -> (Feed, Body) {
-    let (to, from) = mpsc::unbounded_channel();
-    (to, Body::boxed(Fed { from, left: exact }))
+    let (to, from) = mpsc::channel(4096);
+    (Feed(to), Body::boxed(Fed { from, left: exact }))
 }
 
 fn data(text: &'static str) -> Result<Frame<Bytes>, BodyError> {
