@@ -49,6 +49,7 @@ where
     let request_id = request_id(&parts.headers);
     let log_id = request_id.as_deref().unwrap_or("-");
 
+    let mut nameless = false;
     let (name, captured, body) = if method == Method::Delete {
         (path_name, None, Some(body))
     } else {
@@ -68,6 +69,7 @@ where
             Method::PutNamed => path_name,
             _ => whole.and_then(|body| hints::name(&parts.headers, body)),
         };
+        nameless = name.is_none() && whole.is_some_and(|body| hints::names_nobody(&parts.headers, body));
         match deny::check(&shared.deny, &parts.headers, whole) {
             deny::Decision::Pass => {}
             deny::Decision::Warn(field) => {
@@ -115,7 +117,7 @@ where
         }
         (None, body) => body.unwrap_or(Body::Empty),
     };
-    let open = Open { ticket, method, name, request_id, started, metrics: metrics.clone() };
+    let open = Open { ticket, method, name, nameless, request_id, started, metrics: metrics.clone() };
     let (to_client, from_task) = oneshot::channel();
     let mut presence = Presence { gone: gone.clone(), metrics: metrics.clone(), waiting: true };
     let call = Call { gone, late, drain: shared.inspection_limit, unread };
@@ -211,6 +213,8 @@ struct Open<T: Ticket> {
     ticket: Rc<RefCell<Option<T>>>,
     method: Method,
     name: Option<String>,
+    /// The body certainly names no account, so nothing but a success can have stored one.
+    nameless: bool,
     request_id: Option<String>,
     started: Instant,
     metrics: Metrics,
@@ -219,6 +223,7 @@ struct Open<T: Ticket> {
 impl<T: Ticket> Open<T> {
     fn finish(&mut self, outcome: Outcome, name: Option<String>, status: Option<StatusCode>) {
         let Some(ticket) = self.ticket.borrow_mut().take() else { return };
+        let outcome = if self.nameless && outcome == Outcome::Unknown { Outcome::Refused } else { outcome };
         self.tell(outcome, name.as_ref().or(self.name.as_ref()), status);
         ticket.finish(Verdict { outcome, name });
     }

@@ -22,6 +22,16 @@ pub fn name(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     (certain && is_possible_name(&name)).then_some(name)
 }
 
+/// Whether this body certainly names no account: one JSON object that every parser reads alike, with no name in it or none but null.
+/// Whatever goes wrong with it afterwards, nothing can have been stored: an account without a name has no row.
+pub fn names_nobody(headers: &HeaderMap, body: &[u8]) -> bool {
+    let media = Media::of(headers);
+    let plain = media.is_json() && !media.ambiguous && media.charset.as_deref().is_none_or(|c| c == "utf-8") && !media::is_coded(headers);
+    plain
+        && serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(body)
+            .is_ok_and(|object| object.get("name").is_none_or(serde_json::Value::is_null))
+}
+
 /// The last property of this name at the top of a JSON document, as text; `None` where there is none, or it is no scalar.
 pub fn property(body: &[u8], wanted: &str) -> Option<String> {
     let mut last = None;
@@ -214,6 +224,26 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         name(&headers, body)
+    }
+
+    #[test]
+    fn only_a_body_that_every_parser_reads_alike_certainly_names_nobody() {
+        let headers = |media: &'static str| HeaderMap::from_iter([(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media))]);
+        let json = headers("application/json");
+        for (body, expected) in [
+            (r#"{"type": "kubernetes"}"#, true),
+            (r#"{"name": "a", "name": null}"#, true),
+            (r#"{"n\u0061me": "a"}"#, false),
+            (r#"{"name": 7}"#, false),
+            (r#"{"type": "kubernetes"} {"name": "a"}"#, false),
+            (r#"["kubernetes", {}]"#, false),
+            ("not json", false),
+        ] {
+            assert_eq!(names_nobody(&json, body.as_bytes()), expected, "{body}");
+        }
+        assert!(!names_nobody(&headers("application/json;charset=utf-16"), b"{}"));
+        assert!(!names_nobody(&headers("application/yaml"), b"{}"));
+        assert!(!names_nobody(&HeaderMap::new(), b"{}"));
     }
 
     #[test]

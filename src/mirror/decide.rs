@@ -151,6 +151,8 @@ pub struct Decision {
     pub ended: Vec<Ulid>,
     /// Settle again at once: a removed row makes place for the next one.
     pub again: bool,
+    /// A pass after a gap could not decide yet: what is open on this name comes first.
+    pub undecided: bool,
     /// M is there and R is not, and nothing says that a deletion went through us.
     pub drift: bool,
     /// M belongs to Fairlead or to an agent, and Clouddriver has the name too.
@@ -180,8 +182,13 @@ fn claims(intent: &IntentFacts, r: &RowFacts, name: &NameFacts) -> bool {
         (_, PreImage::None) | (Known::Ok, PreImage::Unknown) => true,
         (_, PreImage::Row { incarnation, .. }) => incarnation != r.incarnation,
         // Nothing but the time is left to tell whose row this is.
-        (Known::Unknown, PreImage::Unknown) => (r.incarnation.0 - intent.created).abs() <= CLOCK_SKEW_MS,
+        (Known::Unknown, PreImage::Unknown) => near(intent, r),
     }
+}
+
+/// Whether the row's life began about when the change was forwarded.
+fn near(intent: &IntentFacts, r: &RowFacts) -> bool {
+    (r.incarnation.0 - intent.created).abs() <= CLOCK_SKEW_MS
 }
 
 /// Whether what is read shows an acknowledged change, so that its intent has served.
@@ -203,13 +210,14 @@ fn explained(intent: &IntentFacts, r: Option<&RowFacts>) -> bool {
 
 /// Evaluates the table. First match wins.
 ///
-/// `open_now`: the POSTs and DELETEs of the name that are open at the moment of the transaction, whether the snapshot knew them or not.
+/// `open_now`: the POSTs and DELETEs of the name that are open at the moment of the transaction, whether the snapshot knew them or
+/// not.
 pub fn decide(
     r: Option<&RowFacts>,
     m: Option<&MirrorFacts>,
     name: &NameFacts,
     intents: &[IntentFacts],
-    open_now: &[Ulid],
+    open_now: &[(Ulid, Method)],
     trigger: Trigger,
 ) -> Decision {
     // Another type is no Kubernetes account: for M it counts as none. Explaining an intent looks at every type.
@@ -220,7 +228,8 @@ pub fn decide(
     let delete_ok = intents.iter().any(|i| i.method == Method::Delete && i.known == Known::Ok);
     let linked = m.is_some_and(|m| m.origin.follows_clouddriver());
 
-    let (mut drift, mut again, mut conflict) = (false, false, false);
+    let after_gap = matches!(trigger, Trigger::Pass { gap: Some(_), .. });
+    let (mut drift, mut again, mut conflict, mut undecided) = (false, false, false, false);
     // Intents of these methods stay open although they are explained: the table could not do yet what they ask for.
     let (mut hold_posts, mut hold_puts) = (false, false);
 
@@ -233,6 +242,8 @@ pub fn decide(
                 (again, hold_posts) = (k.is_some(), true);
                 Action::Remove
             } else {
+                // A deletion that is still open may yet make place for what a POST asks for.
+                hold_posts = m.origin == Origin::Created && open_now.iter().any(|(_, method)| *method == Method::Delete);
                 Action::Keep
             }
         }
@@ -264,8 +275,8 @@ pub fn decide(
                     k.incarnation.0 >= gap.since
                         && !settled
                         && name.claimed != Some(k.incarnation)
-                        // A PUT that is known of explains the row by itself, and a PUT alone brings nothing in.
-                        && !intents.iter().any(|i| matches!(i.method, Method::Put | Method::PutNamed))
+                        // A PUT that may have made the row explains it, and a PUT alone brings nothing in.
+                        && !intents.iter().any(|i| put_made(i, k))
                 }
                 _ => false,
             };
@@ -283,13 +294,18 @@ pub fn decide(
             (again, hold_posts) = (true, true);
             Action::Remove
         }
-        (Some(_), Some(_)) if delete => Action::Remove,
+        (Some(_), Some(_)) if delete => {
+            // After a gap, what comes after the deletion may have come unjournalled.
+            again = after_gap;
+            Action::Remove
+        }
         (Some(_), Some(m)) => {
             // Relinking carries the status over, so nothing that may yet say "another cluster" may be open, in the snapshot or after
             // it. PUTs do not stand in each other's way.
             let ends = |id: &Ulid| intents.iter().any(|i| i.id == *id && ends(i, r, delete_ok));
-            if m.deleting || open_now.iter().any(|id| !ends(id)) {
+            if m.deleting || open_now.iter().any(|(id, _)| !ends(id)) {
                 hold_puts = true;
+                undecided = after_gap;
                 Action::Keep
             } else {
                 Action::Relink
@@ -316,7 +332,7 @@ pub fn decide(
         (Some(_), None, Action::Keep) => false,
     };
     let put_made_it = r.is_some_and(|r| intents.iter().any(|i| put_made(i, r)));
-    Decision { action, claims: mirrored, put_made_it, ended, again, drift, conflict }
+    Decision { action, claims: mirrored, put_made_it, ended, again, undecided, drift, conflict }
 }
 
 /// Whether this reading ends the intent, as far as the intent itself goes.
@@ -337,7 +353,7 @@ fn put_made(intent: &IntentFacts, r: &RowFacts) -> bool {
         && match intent.before(r) {
             PreImage::None => true,
             PreImage::Row { incarnation, .. } => incarnation != r.incarnation,
-            PreImage::Unknown => false,
+            PreImage::Unknown => near(intent, r),
         }
 }
 

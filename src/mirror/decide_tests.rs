@@ -25,7 +25,8 @@ fn was(incarnation: i64) -> PreImage {
 }
 
 fn settle(r: Option<RowFacts>, m: Option<MirrorFacts>, intents: &[IntentFacts]) -> Decision {
-    let open: Vec<Ulid> = intents.iter().filter(|i| matches!(i.method, Method::Post | Method::Delete)).map(|i| i.id).collect();
+    let open: Vec<(Ulid, Method)> =
+        intents.iter().filter(|i| matches!(i.method, Method::Post | Method::Delete)).map(|i| (i.id, i.method)).collect();
     decide(r.as_ref(), m.as_ref(), &NameFacts::default(), intents, &open, Trigger::Intents)
 }
 
@@ -66,7 +67,7 @@ fn an_unknown_post_without_a_pre_image_has_the_rows_near_its_time_only() {
 fn what_was_claimed_once_is_not_brought_in_again() {
     let name = NameFacts { claimed: Some(Incarnation(5)), ..NameFacts::default() };
     let post = [intent(1, Method::Post, Known::Unknown, PreImage::None)];
-    assert_eq!(decide(Some(&row(5)), None, &name, &post, &[id(1)], Trigger::Intents).action, Action::Keep);
+    assert_eq!(decide(Some(&row(5)), None, &name, &post, &[(id(1), Method::Post)], Trigger::Intents).action, Action::Keep);
 }
 
 #[test]
@@ -89,10 +90,10 @@ fn the_next_life_of_a_row_that_agents_know_waits_until_they_are_told_to_let_go()
 fn relinking_waits_for_every_open_post_and_delete_and_for_no_put() {
     let puts = [intent(1, Method::Put, Known::Ok, was(4)), intent(2, Method::Put, Known::Unknown, was(4))];
     let name = NameFacts::default();
-    let with = |open: &[Ulid]| decide(Some(&row(5)), Some(&linked(4)), &name, &puts, open, Trigger::Intents);
+    let with = |open: &[(Ulid, Method)]| decide(Some(&row(5)), Some(&linked(4)), &name, &puts, open, Trigger::Intents);
     assert_eq!((with(&[]).action, with(&[]).ended), (Action::Relink, vec![id(1)]));
     // Announced after the snapshot, seen in the transaction.
-    assert_eq!((with(&[id(9)]).action, with(&[id(9)]).ended), (Action::Keep, vec![]));
+    assert_eq!((with(&[(id(9), Method::Delete)]).action, with(&[(id(9), Method::Delete)]).ended), (Action::Keep, vec![]));
     let deleting = MirrorFacts { deleting: true, ..linked(4) };
     assert_eq!(decide(Some(&row(5)), Some(&deleting), &name, &puts, &[], Trigger::Intents).action, Action::Keep);
 }
@@ -116,6 +117,8 @@ fn after_a_gap_a_young_row_enters_unless_it_was_settled_before_the_gap_or_a_put_
     assert_eq!(of(seen(101), &[]), Action::Insert { after_gap: true });
     assert_eq!(of(seen(0), &[]), Action::Keep);
     assert_eq!(of(NameFacts::default(), &[intent(1, Method::Put, Known::Unknown, PreImage::None)]), Action::Keep);
+    // One that changed the row only does not explain where it came from.
+    assert_eq!(of(NameFacts::default(), &[intent(1, Method::Put, Known::Unknown, was(5))]), Action::Insert { after_gap: true });
     assert_eq!(decide(Some(&row(2)), None, &NameFacts::default(), &[], &[], gap).action, Action::Keep);
 }
 
@@ -128,6 +131,25 @@ fn a_row_of_fairleads_own_goes_with_a_deletion_and_makes_place_for_what_came_aft
     let agent = MirrorFacts { origin: Origin::Agent, ..created };
     let d = settle(Some(row(5)), Some(agent), &both);
     assert_eq!((d.action, d.conflict), (Action::Keep, true));
+}
+
+#[test]
+fn after_a_gap_what_an_open_change_keeps_from_being_decided_is_said_to_be_undecided() {
+    let gap = Trigger::Pass { gap: Some(Gap { since: 3, ok_until: 4 }), may_remove: true };
+    let name = NameFacts::default();
+    let pending = [intent(1, Method::Delete, Known::Pending, was(4))];
+    let d = decide(Some(&row(5)), Some(&linked(4)), &name, &pending, &[(id(1), Method::Delete)], gap);
+    assert_eq!((d.action, d.undecided), (Action::Keep, true));
+    let done = [intent(1, Method::Delete, Known::Ok, was(4))];
+    let d = decide(Some(&row(5)), Some(&linked(4)), &name, &done, &[(id(1), Method::Delete)], gap);
+    assert_eq!((d.action, d.again), (Action::Remove, true));
+}
+
+#[test]
+fn a_post_waits_while_a_deletion_of_fairleads_own_row_is_open() {
+    let created = MirrorFacts { origin: Origin::Created, incarnation: None, sent: false, deleting: false };
+    let both = [intent(1, Method::Delete, Known::Pending, was(4)), intent(2, Method::Post, Known::Ok, was(4))];
+    assert_eq!(settle(Some(row(5)), Some(created), &both).ended, vec![]);
 }
 
 fn any_pre() -> impl Strategy<Value = PreImage> {

@@ -24,6 +24,8 @@ use crate::store::{epochs, journal};
 
 /// Rows read at a time.
 const PAGE: u32 = 500;
+/// Pause before a gap's pass comes back to a name that an open change kept from being decided.
+const UNDECIDED_RETRY: Duration = Duration::from_secs(5);
 /// Pause before a failed pass is tried again, at most.
 const SLOWEST_RETRY: Duration = Duration::from_secs(15);
 
@@ -48,6 +50,7 @@ struct Found {
     conflicts: i64,
     removed: u32,
     held_back: u64,
+    undecided: u64,
 }
 
 /// Passes when rung, until shutdown. The first comes at start: what this process cannot know is found then.
@@ -141,8 +144,10 @@ impl Engine {
 
         let found = self.walk(&purpose).await?;
 
-        for gap in &due {
-            epochs::passed(db, &gap.epoch, gap.passes).await?;
+        if found.undecided == 0 {
+            for gap in &due {
+                epochs::passed(db, &gap.epoch, gap.passes).await?;
+            }
         }
         self.end_nameless(&purpose.nameless).await?;
         for (id, own) in &waiting {
@@ -173,7 +178,8 @@ impl Engine {
                 "Clouddriver lacks many mirrored accounts after a gap: beyond maxDeletesPerPass they stay and are shown as drift"
             );
         }
-        Ok(self.next_sweep(&purpose.nameless))
+        let again = (found.undecided > 0).then_some(UNDECIDED_RETRY);
+        Ok(self.next_sweep(&purpose.nameless).into_iter().chain(again).min())
     }
 
     /// Settles, one after the other, the names that dead replicas left open.
@@ -336,6 +342,7 @@ impl Engine {
         let nameless: Vec<IntentFacts> = purpose.nameless.iter().filter(|n| n.method == Method::Post).copied().collect();
         let settled = self.settle(name, trigger, &nameless).await?;
         found.settled += 1;
+        found.undecided += u64::from(settled.undecided);
         match settled.action {
             Action::Remove => found.removed += 1,
             Action::Keep if settled.drift => {

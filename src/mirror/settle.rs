@@ -35,6 +35,8 @@ pub struct Settled {
     pub drift: bool,
     /// A row of Fairlead's or an agent's own, and Clouddriver has the name too.
     pub conflict: bool,
+    /// A pass after a gap has to come back to this name.
+    pub undecided: bool,
     /// Clouddriver's API could not tell whether the account is there.
     pub unreadable: bool,
     /// Open intents for which this was the reading that showed nothing of them.
@@ -110,6 +112,7 @@ impl Engine {
                     action: Action::Keep,
                     drift: false,
                     conflict: false,
+                    undecided: false,
                     unreadable: true,
                     unexplained: vec![],
                 }));
@@ -133,8 +136,11 @@ impl Engine {
             seen_at: noted.seen_at.unwrap_or(i64::MAX),
         };
         // Here and not in the snapshot: one that was announced since then stands in the way as well.
-        let open_now: Vec<Ulid> =
-            journal::open_posts_and_deletes(db, &mut tx, name).await?.iter().filter_map(|id| id.parse().ok()).collect();
+        let open_now: Vec<(Ulid, Method)> = journal::open_posts_and_deletes(db, &mut tx, name)
+            .await?
+            .iter()
+            .filter_map(|(id, method)| Some((id.parse().ok()?, Method::parse(method)?)))
+            .collect();
         let differs = match (&definition, &m) {
             (Some(d), Some(m)) => !self.same_definition(m, d),
             _ => false,
@@ -195,6 +201,7 @@ impl Engine {
             action: decision.action,
             drift: decision.drift,
             conflict: decision.conflict,
+            undecided: decision.undecided,
             unreadable: false,
             unexplained,
         }))
@@ -361,7 +368,14 @@ impl Engine {
             .map(|i| i.id.to_string())
             .collect();
         self.end_without_reading(&end).await?;
-        Ok(Round::Done(Settled { action: Action::Keep, drift: false, conflict: false, unreadable: true, unexplained: vec![] }))
+        Ok(Round::Done(Settled {
+            action: Action::Keep,
+            drift: false,
+            conflict: false,
+            undecided: false,
+            unreadable: true,
+            unexplained: vec![],
+        }))
     }
 
     async fn end_without_reading(&self, ids: &[String]) -> Result<(), Error> {

@@ -281,9 +281,10 @@ pub async fn take_name(db: &Db, tx: &mut Tx<'_>, name: &str, generation: i64) ->
 ///
 /// # Errors
 /// The database's.
-pub async fn open_posts_and_deletes(db: &Db, tx: &mut Tx<'_>, name: &str) -> Result<Vec<String>> {
-    let rows = tx.fetch("select id from fairlead_intents where name_key = ? and method in ('POST', 'DELETE')", args![name]).await?;
-    rows.iter().map(|r| Ok(r.text(0).map_err(|e| db.row_error(e))?.unwrap_or_default())).collect()
+pub async fn open_posts_and_deletes(db: &Db, tx: &mut Tx<'_>, name: &str) -> Result<Vec<(String, String)>> {
+    let rows = tx.fetch("select id, method from fairlead_intents where name_key = ? and method in ('POST', 'DELETE')", args![name]).await?;
+    let text = |r: &Row, i| r.text(i).map_err(|e| db.row_error(e)).map(Option::unwrap_or_default);
+    rows.iter().map(|r| Ok((text(r, 0)?, text(r, 1)?))).collect()
 }
 
 /// Notes what this reading saw, and what it brought in.
