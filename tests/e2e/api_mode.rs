@@ -75,7 +75,7 @@ pub async fn run(report: &Report, world: &mut World) {
     report
         .case(&world.title("api mode: a short storm with crashes"), async {
             world.fresh().await;
-            let fairleads = vec![Fairlead::start(setup(world, "api-storm")).await];
+            let fairleads = vec![Fairlead::start(setup(world, "api-storm").stormy()).await];
             storm(world, fairleads, Plan { names: 8, clients: 3, changes: 60, rounds: 3, by_api: true, ..Plan::default() }).await;
         })
         .await;

@@ -15,7 +15,7 @@ async fn before_database(world: &World) -> Relay {
 }
 
 fn setup(world: &World, name: &str, relay: &Relay) -> Setup {
-    world.setup(name).database(&world.cd.database.jdbc_at("127.0.0.1", relay.port), &world.user)
+    world.setup(name).database(&world.cd.database.jdbc_at("127.0.0.1", relay.port), &world.user).lease(Duration::from_secs(2))
 }
 
 /// After a gap: names, and that each is what Clouddriver has.

@@ -33,7 +33,7 @@ impl Report {
         std::panic::set_hook(Box::new(|info| eprintln!("  {info}")));
         Self {
             words,
-            long_storm: std::env::var_os("FAIRLEAD_E2E_STORM").is_some_and(|v| v == "long"),
+            long_storm: std::env::var_os("FAIRLEAD_STORM").is_some_and(|v| v == "long"),
             state: Mutex::default(),
             started: Instant::now(),
         }
@@ -44,23 +44,24 @@ impl Report {
         self.long_storm
     }
 
+    /// Words of one kind are alternatives; of each kind that is given, one has to be in the title.
     fn wants(&self, title: &str) -> bool {
-        // Words that name places and words that name suites: of each kind given, one has to be in the title.
-        let (places, suites): (Vec<_>, Vec<_>) = self.words.iter().partition(|w| is_place(w));
-        let has = |words: &[&String]| words.is_empty() || words.iter().any(|w| title.contains(w.as_str()));
-        has(&places) && has(&suites)
+        [Kind::Generation, Kind::Server, Kind::Suite].iter().all(|kind| self.has_word(*kind, title))
+    }
+
+    fn has_word(&self, kind: Kind, title: &str) -> bool {
+        let mut words = self.words.iter().filter(|w| Kind::of(w) == kind).peekable();
+        words.peek().is_none() || words.any(|w| title.contains(w.as_str()))
     }
 
     /// Whether any suite of this place is wanted.
     pub fn wants_place(&self, place: &str) -> bool {
-        let places: Vec<_> = self.words.iter().filter(|w| is_place(w)).collect();
-        places.is_empty() || places.iter().any(|w| place.contains(w.as_str()))
+        self.has_word(Kind::Generation, place) && self.has_word(Kind::Server, place)
     }
 
     /// Whether a suite of this name is wanted anywhere.
     pub fn wants_any(&self, suite: &str) -> bool {
-        let suites: Vec<_> = self.words.iter().filter(|w| !is_place(w)).collect();
-        suites.is_empty() || suites.iter().any(|w| suite.contains(w.as_str()))
+        self.has_word(Kind::Suite, suite)
     }
 
     /// Runs one case, if it is wanted; a panic in it is its failure and nobody else's.
@@ -121,6 +122,20 @@ impl Report {
     }
 }
 
-fn is_place(word: &str) -> bool {
-    word == "mariadb" || word == "postgres" || word == "strict" || word.starts_with(|c: char| c.is_ascii_digit())
+/// What an argument chooses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Generation,
+    Server,
+    Suite,
+}
+
+impl Kind {
+    fn of(word: &str) -> Self {
+        match word {
+            "mariadb" | "postgres" | "strict" => Self::Server,
+            _ if word.starts_with(|c: char| c.is_ascii_digit()) => Self::Generation,
+            _ => Self::Suite,
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Clouddriver's tables are only ever read: by the grants of the user that every suite here runs with, and by the servers' own logs.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::report::Report;
 use super::world::{World, delete, expect, post, put, put_named, send};
@@ -32,13 +33,13 @@ pub async fn run(report: &Report, world: &mut World) {
             };
             world.admin().exec(&revoke).await;
             let fairlead = Fairlead::spawn(world.setup("no-right"));
-            let said = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+            let said = tokio::time::timeout(Duration::from_secs(30), async {
                 loop {
                     let log = fairlead.log_tail();
                     if log.contains("accounts") && log.to_ascii_uppercase().contains("SELECT") {
                         return;
                     }
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             })
             .await;
@@ -55,7 +56,7 @@ pub async fn run(report: &Report, world: &mut World) {
 
 /// Every kind of statement there is: a first start, all methods, hints that say nothing, reads, a crash and what follows it.
 async fn busy(world: &World) {
-    let mut fairlead = Fairlead::start(world.setup("rights")).await;
+    let mut fairlead = Fairlead::start(world.setup("rights").lease(Duration::from_secs(2))).await;
     let port = fairlead.setup.port;
     for i in 0..8 {
         expect(port, &post(&format!("r{i}"), "1"), 200).await;

@@ -44,7 +44,7 @@ pub async fn short(report: &Report, world: &mut World) {
         .case(&world.title("storm: 150 changes over 6 crashes, with late rows, lost answers, cut connections and pauses"), async {
             world.fresh().await;
             let relay = Relay::start("127.0.0.1", world.cd.port).await;
-            let mut setup = world.setup("storm");
+            let mut setup = world.setup("storm").stormy();
             setup.clouddriver_port = relay.port;
             let fairlead = Fairlead::start(setup).await;
             storm_with(world, vec![fairlead], Some(&relay), Plan::default()).await;
@@ -57,7 +57,7 @@ pub async fn long(report: &Report, world: &mut World) {
         .case(&world.title("storm: 1,200 changes over 54 crashes, with late rows, lost answers, cut connections and pauses"), async {
             world.fresh().await;
             let relay = Relay::start("127.0.0.1", world.cd.port).await;
-            let mut setup = world.setup("storm-long");
+            let mut setup = world.setup("storm-long").stormy();
             setup.clouddriver_port = relay.port;
             let fairlead = Fairlead::start(setup).await;
             let plan = Plan { names: 24, clients: 6, changes: 1200, rounds: 54, ..Plan::default() };
@@ -67,7 +67,10 @@ pub async fn long(report: &Report, world: &mut World) {
     report
         .case(&world.title("storm: 1,000 changes over 20 crashes of two replicas"), async {
             world.fresh().await;
-            let fairleads = vec![Fairlead::start(world.setup("storm-two-1")).await, Fairlead::start(world.setup("storm-two-2")).await];
+            let fairleads = vec![
+                Fairlead::start(world.setup("storm-two-1").stormy()).await,
+                Fairlead::start(world.setup("storm-two-2").stormy()).await,
+            ];
             storm(world, fairleads, Plan { names: 8, clients: 6, changes: 1000, rounds: 20, ..Plan::default() }).await;
         })
         .await;

@@ -69,7 +69,7 @@ impl World {
     /// A Fairlead in front of this Clouddriver, with the restricted user, in the same schema.
     pub fn setup(&self, name: &str) -> Setup {
         let name = format!("{}-{name}", self.place.replace([' ', '/'], "-"));
-        Setup::new(&name, self.cd.port).database(&self.cd.database.jdbc(), &self.user)
+        Setup::new(&name, self.cd.port).database(&self.cd.database.jdbc(), &self.user).calm()
     }
 
     /// Empties Clouddriver's tables and drops Fairlead's: a first start.
@@ -175,6 +175,12 @@ async fn unrest(sql: &Sql, fairleads: &[&Fairlead]) -> String {
         return format!("{open} open epochs for {} replicas", fairleads.len());
     }
     for fairlead in fairleads {
+        for level in ["openChanges", "unjournalled", "settling", "sweepDue"] {
+            match fairlead.level(level).await {
+                Some(0) => {}
+                other => return format!("{} says {level} {other:?}", fairlead.setup.name),
+            }
+        }
         match fairlead.metric("fairlead_mirror_intents_open").await {
             Some(0.0) => {}
             other => return format!("{} says fairlead_mirror_intents_open {other:?}", fairlead.setup.name),

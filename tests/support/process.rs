@@ -101,20 +101,16 @@ pub struct Setup {
     pub database: Option<(String, String)>,
     /// More YAML, laid over the rest.
     pub more: String,
+    /// `interceptor.unknownOutcomeWindow`.
+    pub window: Duration,
+    /// `fairlead.replica.lease`; the heartbeat is a fraction of it.
+    pub lease: Duration,
     /// `FAILPOINTS`, for a build that has them.
     pub failpoints: Option<String>,
 }
 
-/// What crash tests use in place of minutes: how long a change of unknown outcome is looked after.
+/// What storms use in place of minutes: how long a change of unknown outcome is looked after.
 pub const UNKNOWN_WINDOW: Duration = Duration::from_secs(8);
-
-/// A lease and a heartbeat that are short enough for tests.
-pub const SHORT_TIMES: &str = "\
-kubesvc.dynamicAccounts.interceptor.unknownOutcomeWindow: 8s
-fairlead.replica:
-  lease: 2s
-  heartbeat: 300ms
-";
 
 impl Setup {
     pub fn new(name: &str, clouddriver_port: u16) -> Self {
@@ -124,7 +120,9 @@ impl Setup {
             admin_port: free_port(),
             clouddriver_port,
             database: None,
-            more: SHORT_TIMES.to_owned(),
+            more: String::new(),
+            window: UNKNOWN_WINDOW,
+            lease: Duration::from_secs(2),
             failpoints: None,
         }
     }
@@ -132,6 +130,24 @@ impl Setup {
     /// Sets the default pool.
     pub fn database(mut self, jdbc: &str, user: &str) -> Self {
         self.database = Some((jdbc.to_owned(), user.to_owned()));
+        self
+    }
+
+    /// For suites without crashes: a lease that a busy machine does not miss, and a short wait for unknown outcomes.
+    pub fn calm(mut self) -> Self {
+        (self.window, self.lease) = (Duration::from_secs(3), Duration::from_secs(10));
+        self
+    }
+
+    /// For storms: room for a row that comes seconds late, and crashes that are soon seen.
+    pub fn stormy(mut self) -> Self {
+        (self.window, self.lease) = (UNKNOWN_WINDOW, Duration::from_secs(2));
+        self
+    }
+
+    /// Sets how soon a silent replica is taken for dead.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
         self
     }
 
@@ -145,9 +161,16 @@ impl Setup {
     fn yaml(&self) -> String {
         let mut yaml = format!(
             "server: {{ address: 127.0.0.1, port: {} }}\n\
-             fairlead:\n  admin: {{ address: 127.0.0.1, port: {} }}\n  replica.id: {}\n\
+             fairlead:\n  admin: {{ address: 127.0.0.1, port: {} }}\n  replica: {{ id: {}, lease: {}ms, heartbeat: {}ms }}\n\
+             kubesvc.dynamicAccounts.interceptor.unknownOutcomeWindow: {}ms\n\
              services.clouddriver.baseUrl: http://127.0.0.1:{}\n",
-            self.port, self.admin_port, self.name, self.clouddriver_port
+            self.port,
+            self.admin_port,
+            self.name,
+            self.lease.as_millis(),
+            self.lease.as_millis() / 7,
+            self.window.as_millis(),
+            self.clouddriver_port
         );
         if let Some((jdbc, user)) = &self.database {
             yaml.push_str(&format!(
@@ -182,19 +205,20 @@ impl Fairlead {
         Self { setup, folder, process }
     }
 
-    /// Waits until the admin listener says ready.
+    /// Waits until the admin listener says ready and the database was reached (without which account changes are refused).
     pub async fn ready(&mut self) {
         let start = Instant::now();
         loop {
             if let Ok(answer) = http::get(self.setup.admin_port, "/health/ready").await
                 && answer.status == 200
+                && http::get(self.setup.admin_port, "/info").await.is_ok_and(|info| info.json()["live"]["database"] == "up")
             {
                 return;
             }
             if let Some(status) = self.process.ended() {
                 panic!("{} ended at start ({status}):\n{}", self.setup.name, self.process.log_tail(4000));
             }
-            assert!(start.elapsed() < Duration::from_secs(30), "{} is not ready:\n{}", self.setup.name, self.process.log_tail(4000));
+            assert!(start.elapsed() < Duration::from_secs(60), "{} is not ready:\n{}", self.setup.name, self.process.log_tail(4000));
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
@@ -244,6 +268,11 @@ impl Fairlead {
         if values.is_empty() { None } else { Some(values.iter().sum()) }
     }
 
+    /// A level of `/info`; `None` while it is not there.
+    pub async fn level(&self, name: &str) -> Option<u64> {
+        http::get(self.setup.admin_port, "/info").await.ok()?.json()["live"]["mirror"][name].as_u64()
+    }
+
     /// Everything this process has told anybody but its clients: the log of all its lives, metrics, info.
     pub async fn told(&self) -> String {
         let mut told = std::fs::read(&self.process.log).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
@@ -262,6 +291,10 @@ impl Fairlead {
 fn launch(setup: &Setup, folder: &Path) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fairlead"));
     command.arg("serve").arg("--config").arg(folder.join("fairlead.yml")).arg("--config").arg(folder.join("more.yml")).current_dir(folder);
+    // The tests' own variables are no settings.
+    for (key, _) in std::env::vars().filter(|(k, _)| k.starts_with("FAIRLEAD_") || k.starts_with("KUBESVC_")) {
+        command.env_remove(key);
+    }
     if let Some(points) = &setup.failpoints {
         command.env("FAILPOINTS", points);
     }
