@@ -1,9 +1,13 @@
 //! The same request through Fairlead and straight to Clouddriver: the answers have the same status, and the mirror shows what
 //! Clouddriver did with the first and nothing of the second.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::world::{Ledger, World, definition, expect, send};
 use crate::support::http::Request;
 use crate::support::process::Fairlead;
+
+static RUNS: AtomicU32 = AtomicU32::new(0);
 
 /// What has to be there before the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub enum Answers {
     Same,
     /// Fairlead (or the HTTP library it stands on) refuses what Clouddriver's server might take: a 4xx, and nothing is changed.
     RefusedHere,
+    /// Not compared, for a reason that the case gives; the mirror has to show what was done all the same.
+    Differ,
 }
 
 /// One request, for any account name.
@@ -47,6 +53,12 @@ impl Case {
         self
     }
 
+    /// The reason is in the label.
+    pub fn answers_differ(mut self) -> Self {
+        self.answers = Answers::Differ;
+        self
+    }
+
     pub fn refused_here(mut self) -> Self {
         self.answers = Answers::RefusedHere;
         self
@@ -58,12 +70,15 @@ pub async fn run(world: &World, fairlead: &Fairlead, cases: &[Case]) {
     let (through, straight) = (fairlead.setup.port, world.cd.port);
     let mut ledger = Ledger::default();
     let mut live = Vec::new();
+    // What an earlier run made is gone from the table but may still be in Clouddriver's memory: other names.
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let tag = |i: usize, side: &str| format!("c{run}x{i:03}{side}");
     for (i, case) in cases.iter().enumerate() {
         if case.needs == Needs::Nothing {
             continue;
         }
         for (side, port) in [("p", through), ("d", straight)] {
-            let name = (case.account)(&format!("c{i:03}{side}"));
+            let name = (case.account)(&tag(i, side));
             let create = Request::new("POST", "/credentials").json(definition(&name, "before").to_string());
             expect(port, &create, 200).await;
             ledger.note(world, &format!("preparing {}", case.label), side == "p").await;
@@ -76,26 +91,38 @@ pub async fn run(world: &World, fairlead: &Fairlead, cases: &[Case]) {
     ledger.check(world, fairlead, "after preparing").await;
 
     let mut wrong = Vec::new();
+    let mut answers = Vec::new();
     for (i, case) in cases.iter().enumerate() {
-        let request = (case.request)(&format!("c{i:03}p"));
+        let request = (case.request)(&tag(i, "p"));
         let ours = send(through, &request).await;
         let made = ledger.note(world, &case.label, request.method == "POST").await;
-        if case.answers == Answers::RefusedHere {
-            if !(400..500).contains(&ours.status) || !made.is_empty() {
-                wrong.push(format!("{}: must be refused, was {} and made {made:?}", case.label, ours.status));
-            }
+        if case.answers == Answers::RefusedHere && (!(400..500).contains(&ours.status) || !made.is_empty()) {
+            wrong.push(format!("{}: must be refused, was {} and made {made:?}", case.label, ours.status));
+        }
+        answers.push(ours);
+    }
+    // The others wait until no change is open: a row that another writer makes while a POST of unknown outcome and unknown name is
+    // looked after may enter the mirror, which is documented.
+    world.rest(&[fairlead]).await;
+    wrong.extend(ledger.differences(&world.cd.accounts().await, &world.mirror().await));
+    for (i, (case, ours)) in cases.iter().zip(&answers).enumerate().filter(|(_, (case, _))| case.answers != Answers::RefusedHere) {
+        let theirs = send(straight, &(case.request)(&tag(i, "d"))).await;
+        ledger.note(world, &format!("straight: {}", case.label), false).await;
+        if case.answers == Answers::Differ {
             continue;
         }
-        let theirs = send(straight, &(case.request)(&format!("c{i:03}d"))).await;
-        ledger.note(world, &format!("straight: {}", case.label), false).await;
         if ours.status != theirs.status {
             wrong.push(format!("{}: {} through Fairlead, {} straight", case.label, ours.status, theirs.status));
         }
-        if ours.header("content-type") != theirs.header("content-type") {
+        // What both servers refuse before they know what it is, each refuses with a page of its own.
+        let unread = ours.status == 400 && ours.header("content-type").is_none();
+        if !unread && ours.header("content-type") != theirs.header("content-type") {
             wrong.push(format!("{}: content types {:?} and {:?}", case.label, ours.header("content-type"), theirs.header("content-type")));
         }
     }
     world.rest(&[fairlead]).await;
-    wrong.extend(ledger.differences(&world.cd.accounts().await, &world.mirror().await));
+    let known = wrong.len();
+    let after = ledger.differences(&world.cd.accounts().await, &world.mirror().await);
+    wrong.extend(after.into_iter().filter(|d| d.contains("straight: ") || known == 0));
     assert!(wrong.is_empty(), "{} of {} requests:\n  {}", wrong.len(), cases.len(), wrong.join("\n  "));
 }
