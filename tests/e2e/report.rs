@@ -29,8 +29,12 @@ impl Report {
     /// Arguments that are not words of ours (such as cargo's) are ignored.
     pub fn from_arguments() -> Self {
         let words = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-        // A failed assertion is printed once, in one line with its place; a backtrace of the runtime says nothing here.
-        std::panic::set_hook(Box::new(|info| eprintln!("  {info}")));
+        // What a failed assertion says is printed with its case; here only its place. A backtrace of the runtime says nothing.
+        std::panic::set_hook(Box::new(|info| {
+            if let Some(place) = info.location() {
+                println!("        at {place}");
+            }
+        }));
         Self {
             words,
             long_storm: std::env::var_os("FAIRLEAD_STORM").is_some_and(|v| v == "long"),
