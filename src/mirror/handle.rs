@@ -118,7 +118,8 @@ async fn write_intent(engine: Arc<Engine>, change: Change, done: oneshot::Sender
     let id = change.id;
     let pre = engine.pre_image_from(change.name.as_deref()).await;
     let new = NewIntent { id: id.to_string(), name: change.name.clone(), method: change.method.as_str(), epoch: engine.epoch() };
-    let mut pause = Duration::from_millis(20);
+    // A connection that the server closed meanwhile fails at once, and so may the next one from the pool.
+    let mut pause = Duration::from_millis(1);
     loop {
         match journal::insert_intent(engine.store.intents(), &new, &pre).await {
             Ok(()) => break,

@@ -284,6 +284,16 @@ macro_rules! bind_all {
 impl Db {
     /// Opens the pool lazily: the first statement connects.
     pub fn open(config: &PoolConfig) -> Self {
+        Self::open_asking(config, true)
+    }
+
+    /// As [`Db::open`], with connections that are taken as they lie, which saves a round trip for each statement: only for statements
+    /// that are repeated in any case, since one on a connection that the server closed meanwhile fails at once.
+    pub fn open_unasked(config: &PoolConfig) -> Self {
+        Self::open_asking(config, false)
+    }
+
+    fn open_asking(config: &PoolConfig, ask: bool) -> Self {
         let (acquire, statement) = (config.acquire_timeout, config.statement_timeout);
         let pool = match &config.target {
             Target::MySql(options) => Pool::MySql(
@@ -291,7 +301,7 @@ impl Db {
                     .max_connections(config.max_connections)
                     .acquire_timeout(acquire)
                     .idle_timeout(Duration::from_secs(45))
-                    .test_before_acquire(true)
+                    .test_before_acquire(ask)
                     .after_connect(move |conn, _| {
                         Box::pin(async move {
                             sqlx::query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").execute(&mut *conn).await?;
@@ -326,6 +336,7 @@ impl Db {
                         .max_connections(config.max_connections)
                         .acquire_timeout(acquire)
                         .idle_timeout(Duration::from_secs(45))
+                        .test_before_acquire(ask)
                         .connect_lazy_with(options),
                 )
             }
@@ -338,6 +349,7 @@ impl Db {
                         .acquire_timeout(acquire)
                         .idle_timeout(None)
                         .max_lifetime(None)
+                        .test_before_acquire(false)
                         .connect_lazy_with((**options).clone().busy_timeout(statement)),
                 )
             }

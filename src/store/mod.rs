@@ -89,7 +89,7 @@ impl Store {
     pub fn open(database: &Database, seal: Option<&SealKeys>) -> std::result::Result<Self, KeyError> {
         Ok(Self {
             main: Db::open(&database.main),
-            intents: Db::open(&database.intents),
+            intents: Db::open_unasked(&database.intents),
             sealer: Sealer::new(seal)?,
             shape: Arc::default(),
             config: Arc::new(Config { main: database.main.clone(), source: database.source.clone() }),
