@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Layer as _;
@@ -25,8 +26,9 @@ use crate::telemetry::admin::{self, AdminState};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{DatabaseState, Facts, Live, Readiness};
 
-/// How long the start waits for the database before it serves without it.
-const FIRST_CONTACT: Duration = Duration::from_secs(3);
+/// How long the start waits for a database that neither works nor fails before it serves without it. One that refuses is not waited
+/// for, and one that is slow to make its tables is: until the first epoch is registered, account changes would be refused.
+const FIRST_CONTACT: Duration = Duration::from_secs(20);
 /// Between tries to reach the database at start.
 const CONTACT_RETRY: Duration = Duration::from_secs(1);
 /// How often the levels that only the database knows are read for `/info`.
@@ -128,17 +130,21 @@ impl App {
 
         // What cannot become right by waiting ends the start; the rest is waited for while traffic passes.
         let ready = Startup { store: store.clone(), source, engine: engine.clone(), observed: observed.clone() };
-        match tokio::time::timeout(FIRST_CONTACT, ready.contact()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) if !e.is_transient() => {
+        let (first, heard) = oneshot::channel();
+        tasks.spawn(ready.keep_trying(first, stop.child_token()));
+        match tokio::time::timeout(FIRST_CONTACT, heard).await {
+            Ok(Ok(Err(e))) if !e.is_transient() => {
                 stop.cancel();
                 admin_stop.cancel();
                 return Err(e.into_start_error());
             }
+            Ok(Ok(Ok(()))) => {}
             first => {
-                let why = first.map_or_else(|_| "no answer yet".to_owned(), |r| r.err().map(|e| e.to_string()).unwrap_or_default());
+                let why = match first {
+                    Ok(Ok(Err(e))) => e.to_string(),
+                    _ => "no answer yet".to_owned(),
+                };
                 warn!(reason = why, "serving without the database until it answers; account changes go by failurePolicy");
-                tasks.spawn(ready.keep_trying(stop.child_token()));
             }
         }
         tasks.spawn(observe(store.clone(), engine.clone(), observed, stop.child_token()));
@@ -264,15 +270,23 @@ impl Startup {
         Ok(())
     }
 
-    async fn keep_trying(self, stop: CancellationToken) {
+    /// Tries until it succeeds or the process ends; the first try's result is told.
+    async fn keep_trying(self, first: oneshot::Sender<Result<(), ContactError>>, stop: CancellationToken) {
+        let mut first = Some(first);
         loop {
-            match self.contact().await {
-                Ok(()) => {
-                    info!("the database answers");
-                    return;
-                }
-                Err(e) if e.is_transient() => warn!(error = %e, "the database does not answer yet"),
-                Err(e) => error!(error = %e, "the database cannot be used as it is: an operator has to look at it"),
+            let result = tokio::select! {
+                result = self.contact() => result,
+                () = stop.cancelled() => return,
+            };
+            let done = result.is_ok();
+            match (first.take(), result) {
+                (Some(first), result) => drop(first.send(result)),
+                (None, Ok(())) => info!("the database answers"),
+                (None, Err(e)) if e.is_transient() => warn!(error = %e, "the database does not answer yet"),
+                (None, Err(e)) => error!(error = %e, "the database cannot be used as it is: an operator has to look at it"),
+            }
+            if done {
+                return;
             }
             tokio::select! {
                 () = tokio::time::sleep(CONTACT_RETRY) => {}
