@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use super::storm::{Plan, storm};
-use super::world::{World, delete, expect, mirror, post, put, put_named, rest, same_value, send};
+use super::world::{World, delete, expect, mirror, post, put, put_named, rest, same_value, send, start};
 use crate::support::databases::Sql;
 use crate::support::process::{Fairlead, Setup};
 
@@ -32,11 +32,11 @@ async fn check(world: &World, sql: &Sql, fairlead: &Fairlead, names: &[&str]) {
     }
 }
 
-pub async fn run(report: &Report, world: &mut World) {
+pub async fn run(report: &Report, world: &World) {
     report
         .case(&world.title("api mode: created, updated, refused and deleted, with SQLite and no access to Clouddriver's database"), async {
             world.fresh().await;
-            let fairlead = Fairlead::start(setup(world, "api")).await;
+            let fairlead = start(setup(world, "api")).await;
             let (port, sql) = (fairlead.setup.port, sqlite(&fairlead));
             expect(port, &post("one", "1"), 200).await;
             check(world, &sql, &fairlead, &["one"]).await;
@@ -65,7 +65,7 @@ pub async fn run(report: &Report, world: &mut World) {
     report
         .case(&world.title("api mode: a name that is told by nothing but the row is found by a sweep"), async {
             world.fresh().await;
-            let fairlead = Fairlead::start(setup(world, "api-sweep")).await;
+            let fairlead = start(setup(world, "api-sweep")).await;
             let (port, sql) = (fairlead.setup.port, sqlite(&fairlead));
             let xml = br#"<a type="kubernetes" name="from-xml" context="1"/>"#.to_vec();
             expect(port, &crate::support::http::Request::new("POST", "/credentials").body("application/xml", xml), 200).await;
@@ -75,7 +75,7 @@ pub async fn run(report: &Report, world: &mut World) {
     report
         .case(&world.title("api mode: a short storm with crashes"), async {
             world.fresh().await;
-            let fairleads = vec![Fairlead::start(setup(world, "api-storm").stormy()).await];
+            let fairleads = vec![start(setup(world, "api-storm").stormy()).await];
             storm(world, fairleads, Plan { names: 8, clients: 3, changes: 60, rounds: 3, by_api: true, ..Plan::default() }).await;
         })
         .await;

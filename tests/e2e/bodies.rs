@@ -18,7 +18,7 @@ fn request(method: &str, target: &str, odd: &Odd, name: &str) -> Request {
     request
 }
 
-pub async fn run(report: &Report, world: &mut World) {
+pub async fn run(report: &Report, world: &World) {
     report
         .case(&world.title("bodies: what a POST created, whatever its body looked like, is what the mirror shows"), async {
             let fairlead = world.fresh_fairlead("bodies-post").await;

@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::world::{Ledger, World, definition, expect, send};
-use crate::support::http::Request;
+use super::world::{Ledger, World, definition, send};
+use crate::support::http::{Connection, Request};
 use crate::support::process::Fairlead;
 
 static RUNS: AtomicU32 = AtomicU32::new(0);
@@ -68,46 +68,60 @@ impl Case {
 /// Runs the cases one after another and compares at the end.
 pub async fn run(world: &World, fairlead: &Fairlead, cases: &[Case]) {
     let (through, straight) = (fairlead.setup.port, world.cd.port);
-    let mut ledger = Ledger::default();
-    let mut live = Vec::new();
     // What an earlier run made is gone from the table but may still be in Clouddriver's memory: other names.
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let tag = |i: usize, side: &str| format!("c{run}x{i:03}{side}");
-    for (i, case) in cases.iter().enumerate() {
-        if case.needs == Needs::Nothing {
-            continue;
-        }
-        for (side, port) in [("p", through), ("d", straight)] {
+    // A row's name tells which request made it.
+    let told = |difference: String| match cases.iter().enumerate().find(|(i, _)| difference.contains(&format!("c{run}x{i:03}"))) {
+        Some((_, case)) => format!("{difference}: {}", case.label),
+        None => difference,
+    };
+    let mut ledger = Ledger::default();
+    let mut live = Vec::new();
+    for (side, port) in [("p", through), ("d", straight)] {
+        let mut connection = Connection::open(port).await.expect("it takes connections");
+        for (i, case) in cases.iter().enumerate().filter(|(_, case)| case.needs != Needs::Nothing) {
             let name = (case.account)(&tag(i, side));
             let create = Request::new("POST", "/credentials").json(definition(&name, "before").to_string());
-            expect(port, &create, 200).await;
-            ledger.note(world, &format!("preparing {}", case.label), side == "p").await;
+            let answer = connection.call(&create).await.expect("an answer");
+            assert_eq!(answer.status, 200, "preparing {}: {}", case.label, answer.text());
             if case.needs == Needs::Live {
                 live.push(name);
             }
         }
+        ledger.note(world, "preparing", side == "p").await;
     }
     world.live(&live).await;
     ledger.check(world, fairlead, "after preparing").await;
 
     let mut wrong = Vec::new();
     let mut answers = Vec::new();
+    // Rows are put down to the requests since the last look; only a POST's belong in the mirror, so there is a look at each change.
+    let mut enters = false;
     for (i, case) in cases.iter().enumerate() {
         let request = (case.request)(&tag(i, "p"));
+        let refused = case.answers == Answers::RefusedHere;
+        if refused || enters != (request.method == "POST") {
+            ledger.note(world, "through Fairlead", enters).await;
+            enters = request.method == "POST";
+        }
         let ours = send(through, &request).await;
-        let made = ledger.note(world, &case.label, request.method == "POST").await;
-        if case.answers == Answers::RefusedHere && (!(400..500).contains(&ours.status) || !made.is_empty()) {
-            wrong.push(format!("{}: must be refused, was {} and made {made:?}", case.label, ours.status));
+        if refused {
+            let made = ledger.note(world, &case.label, enters).await;
+            if !(400..500).contains(&ours.status) || !made.is_empty() {
+                wrong.push(format!("{}: must be refused, was {} and made {made:?}", case.label, ours.status));
+            }
         }
         answers.push(ours);
     }
+    ledger.note(world, "through Fairlead", enters).await;
     // The others wait until no change is open: a row that another writer makes while a POST of unknown outcome and unknown name is
     // looked after may enter the mirror, which is documented.
     world.rest(&[fairlead]).await;
-    wrong.extend(ledger.differences(&world.cd.accounts().await, &world.mirror().await));
+    wrong.extend(ledger.differences(&world.cd.accounts().await, &world.mirror().await).into_iter().map(told));
+    let known = wrong.len();
     for (i, (case, ours)) in cases.iter().zip(&answers).enumerate().filter(|(_, (case, _))| case.answers != Answers::RefusedHere) {
         let theirs = send(straight, &(case.request)(&tag(i, "d"))).await;
-        ledger.note(world, &format!("straight: {}", case.label), false).await;
         if case.answers == Answers::Differ {
             continue;
         }
@@ -120,9 +134,10 @@ pub async fn run(world: &World, fairlead: &Fairlead, cases: &[Case]) {
             wrong.push(format!("{}: content types {:?} and {:?}", case.label, ours.header("content-type"), theirs.header("content-type")));
         }
     }
+    ledger.note(world, "straight", false).await;
     world.rest(&[fairlead]).await;
-    let known = wrong.len();
-    let after = ledger.differences(&world.cd.accounts().await, &world.mirror().await);
-    wrong.extend(after.into_iter().filter(|d| d.contains("straight: ") || known == 0));
+    if known == 0 {
+        wrong.extend(ledger.differences(&world.cd.accounts().await, &world.mirror().await).into_iter().map(told));
+    }
     assert!(wrong.is_empty(), "{} of {} requests:\n  {}", wrong.len(), cases.len(), wrong.join("\n  "));
 }

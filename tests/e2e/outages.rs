@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::report::Report;
-use super::world::{World, delete, expect, post, put, same_value, send};
+use super::world::{World, delete, expect, post, put, same_value, send, start};
 use crate::support::databases::eventually;
 use crate::support::http;
 use crate::support::process::{Fairlead, Setup};
@@ -31,7 +31,7 @@ async fn converges(world: &World, fairlead: &Fairlead, names: &[&str]) {
     }
 }
 
-pub async fn run(report: &Report, world: &mut World) {
+pub async fn run(report: &Report, world: &World) {
     for (word, mode) in [("away", Mode::Refuse), ("hanging", Mode::Stall)] {
         report
             .case(
@@ -41,7 +41,7 @@ pub async fn run(report: &Report, world: &mut World) {
                 async {
                     world.fresh().await;
                     let relay = before_database(world).await;
-                    let fairlead = Fairlead::start(setup(world, &format!("ignore-{word}"), &relay)).await;
+                    let fairlead = start(setup(world, &format!("ignore-{word}"), &relay)).await;
                     let port = fairlead.setup.port;
                     for name in ["a-stays", "b-updated", "c-deleted", "d-again"] {
                         expect(port, &post(name, "1"), 200).await;
@@ -73,7 +73,7 @@ pub async fn run(report: &Report, world: &mut World) {
         .case(&world.title("outages: what passed while the database was away is found after a crash in that time, too"), async {
             world.fresh().await;
             let relay = before_database(world).await;
-            let mut fairlead = Fairlead::start(setup(world, "ignore-crash", &relay)).await;
+            let mut fairlead = start(setup(world, "ignore-crash", &relay)).await;
             let port = fairlead.setup.port;
             expect(port, &post("a-before", "1"), 200).await;
             expect(port, &post("b-deleted", "1"), 200).await;
@@ -94,7 +94,7 @@ pub async fn run(report: &Report, world: &mut World) {
         .case(&world.title("outages: a slow database holds no change up for long, and nothing is lost"), async {
             world.fresh().await;
             let relay = before_database(world).await;
-            let fairlead = Fairlead::start(setup(world, "slow", &relay)).await;
+            let fairlead = start(setup(world, "slow", &relay)).await;
             let port = fairlead.setup.port;
             expect(port, &post("a-fast", "1"), 200).await;
             relay.set(Mode::Slow(Duration::from_millis(400)));
@@ -112,8 +112,7 @@ pub async fn run(report: &Report, world: &mut World) {
             async {
                 world.fresh().await;
                 let relay = before_database(world).await;
-                let fairlead =
-                    Fairlead::start(setup(world, "fail", &relay).with("kubesvc.dynamicAccounts.interceptor.failurePolicy: Fail")).await;
+                let fairlead = start(setup(world, "fail", &relay).with("kubesvc.dynamicAccounts.interceptor.failurePolicy: Fail")).await;
                 let port = fairlead.setup.port;
                 expect(port, &post("a-first", "1"), 200).await;
                 world.rest(&[&fairlead]).await;

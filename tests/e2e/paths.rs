@@ -5,7 +5,7 @@ use super::report::Report;
 use super::world::{Ledger, World, definition, expect, put, send};
 use crate::support::http::{Connection, Request};
 
-pub async fn run(report: &Report, world: &mut World) {
+pub async fn run(report: &Report, world: &World) {
     report
         .case(&world.title("paths: every spelling of /credentials, for POST and PUT"), async {
             let fairlead = world.fresh_fairlead("paths-collection").await;

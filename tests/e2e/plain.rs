@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::report::Report;
-use super::world::{World, definition, delete, expect, post, put, put_named, same_value, send};
+use super::world::{World, definition, delete, expect, post, put, put_named, same_value, send, start};
 use crate::support::databases::eventually;
 use crate::support::http::{self, Connection, Request};
 use crate::support::process::Fairlead;
@@ -23,7 +23,7 @@ async fn assert_absent(world: &World, fairlead: &Fairlead, name: &str) {
     assert!(world.mirrored(name).await.is_none(), "{name} is in the mirror");
 }
 
-pub async fn run(report: &Report, world: &mut World) {
+pub async fn run(report: &Report, world: &World) {
     report
         .case(&world.title("plain: an account is created, updated by both PUTs before and after it is live, and deleted"), async {
             let fairlead = world.fresh_fairlead("plain").await;
@@ -131,7 +131,7 @@ pub async fn run(report: &Report, world: &mut World) {
     report
         .case(&world.title("plain: with interceptor.activate a mirrored POST goes on without a PATCH"), async {
             world.fresh().await;
-            let fairlead = Fairlead::start(world.setup("activate").with("kubesvc.dynamicAccounts.interceptor.activate: true")).await;
+            let fairlead = start(world.setup("activate").with("kubesvc.dynamicAccounts.interceptor.activate: true")).await;
             expect(fairlead.setup.port, &post("goes", "1"), 200).await;
             assert_mirrored(world, &fairlead, "goes", "TO_MIGRATE").await;
             expect(fairlead.setup.port, &put("only-put", "1"), 200).await;
@@ -141,7 +141,7 @@ pub async fn run(report: &Report, world: &mut World) {
     report
         .case(&world.title("plain: switched off, nothing is mirrored and everything passes"), async {
             world.fresh().await;
-            let fairlead = Fairlead::start(world.setup("off").with("kubesvc.dynamicAccounts.interceptor.enabled: false")).await;
+            let fairlead = start(world.setup("off").with("kubesvc.dynamicAccounts.interceptor.enabled: false")).await;
             expect(fairlead.setup.port, &post("passes", "1"), 200).await;
             expect(fairlead.setup.port, &put("passes", "2"), 200).await;
             assert!(world.mirror().await.is_empty());
@@ -194,7 +194,7 @@ async fn secrets(world: &World) {
     const CANARY: &str = "canary-4f1c9e7ab2";
     world.fresh().await;
     let keys = "fairlead.seal.keys:\n- id: k1\n  key: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\nfairlead.logging.level: debug";
-    let fairlead = Fairlead::start(world.setup("secrets").with(keys)).await;
+    let fairlead = start(world.setup("secrets").with(keys)).await;
     let port = fairlead.setup.port;
     let mut body = definition("sealed", "1");
     body["kubeconfigContents"] = format!("apiVersion: v1\nkind: Config\nusers:\n- user: {{token: {CANARY}}}\n").into();

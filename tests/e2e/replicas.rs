@@ -2,10 +2,10 @@
 
 use super::report::Report;
 use super::storm::{Plan, storm};
-use super::world::{World, delete, expect, post, put};
+use super::world::{World, delete, expect, post, put, start};
 use crate::support::process::Fairlead;
 
-pub async fn run(report: &Report, world: &mut World) {
+pub async fn run(report: &Report, world: &World) {
     report
         .case(&world.title("replicas: two that start at once migrate once, and each sees what the other's changes did"), async {
             world.fresh().await;
@@ -25,16 +25,14 @@ pub async fn run(report: &Report, world: &mut World) {
     report
         .case(&world.title("replicas: random pairs of changes on the same names through two replicas"), async {
             world.fresh().await;
-            let fairleads =
-                vec![Fairlead::start(world.setup("pair-1").stormy()).await, Fairlead::start(world.setup("pair-2").stormy()).await];
+            let fairleads = vec![start(world.setup("pair-1").stormy()).await, start(world.setup("pair-2").stormy()).await];
             storm(world, fairleads, Plan { names: 3, clients: 4, changes: 240, rounds: 0, ..Plan::default() }).await;
         })
         .await;
     report
         .case(&world.title("replicas: one of two is killed or paused beyond its lease, the other takes over"), async {
             world.fresh().await;
-            let fairleads =
-                vec![Fairlead::start(world.setup("lease-1").stormy()).await, Fairlead::start(world.setup("lease-2").stormy()).await];
+            let fairleads = vec![start(world.setup("lease-1").stormy()).await, start(world.setup("lease-2").stormy()).await];
             storm(world, fairleads, Plan { names: 6, clients: 4, changes: 120, rounds: 3, ..Plan::default() }).await;
         })
         .await;

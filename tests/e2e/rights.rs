@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::report::Report;
-use super::world::{World, delete, expect, post, put, put_named, send};
+use super::world::{World, delete, expect, post, put, put_named, send, start, takes_changes};
 use crate::support::databases::{OWN_TABLES, Server};
 use crate::support::http::{self, Request};
 use crate::support::process::Fairlead;
 
-pub async fn run(report: &Report, world: &mut World) {
+pub async fn run(report: &Report, world: &World) {
     report
         .case(&world.title("rights: the server's log shows that nothing but SELECT touches Clouddriver's tables"), async {
             classifier_has_teeth();
@@ -21,7 +21,7 @@ pub async fn run(report: &Report, world: &mut World) {
             assert!(statements.len() > 50 && reads > 5, "the log has {} statements, {reads} of Clouddriver's tables", statements.len());
             let wrong: BTreeSet<_> = statements.iter().filter_map(|s| violation(s)).collect();
             assert!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("\n"));
-            println!("        {} statements, {reads} of them read Clouddriver's table", statements.len());
+            println!("        {}: {} statements, {reads} of them read Clouddriver's table", world.place, statements.len());
         })
         .await;
     report
@@ -56,7 +56,7 @@ pub async fn run(report: &Report, world: &mut World) {
 
 /// Every kind of statement there is: a first start, all methods, hints that say nothing, reads, a crash and what follows it.
 async fn busy(world: &World) {
-    let mut fairlead = Fairlead::start(world.setup("rights").lease(Duration::from_secs(2))).await;
+    let mut fairlead = start(world.setup("rights").lease(Duration::from_secs(2))).await;
     let port = fairlead.setup.port;
     for i in 0..8 {
         expect(port, &post(&format!("r{i}"), "1"), 200).await;
@@ -73,6 +73,7 @@ async fn busy(world: &World) {
     fairlead.kill();
     fairlead.launch_again();
     fairlead.ready().await;
+    takes_changes(&fairlead).await;
     expect(port, &delete("r2"), 200).await;
     world.rest(&[&fairlead]).await;
     fairlead.drain().await;

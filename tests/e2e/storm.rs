@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::report::Report;
-use super::world::{MirrorRow, World, delete, mirror, post, put, put_named, rest, same_value};
+use super::world::{MirrorRow, World, delete, mirror, post, put, put_named, rest, same_value, start};
 use crate::support::clouddriver::{Clouddriver, StoredAccount};
 use crate::support::databases::Sql;
 use crate::support::http::{Connection, Request};
@@ -39,27 +39,27 @@ impl Default for Plan {
     }
 }
 
-pub async fn short(report: &Report, world: &mut World) {
+pub async fn short(report: &Report, world: &World) {
     report
         .case(&world.title("storm: 150 changes over 6 crashes, with late rows, lost answers, cut connections and pauses"), async {
             world.fresh().await;
             let relay = Relay::start("127.0.0.1", world.cd.port).await;
             let mut setup = world.setup("storm").stormy();
             setup.clouddriver_port = relay.port;
-            let fairlead = Fairlead::start(setup).await;
+            let fairlead = start(setup).await;
             storm_with(world, vec![fairlead], Some(&relay), Plan::default()).await;
         })
         .await;
 }
 
-pub async fn long(report: &Report, world: &mut World) {
+pub async fn long(report: &Report, world: &World) {
     report
         .case(&world.title("storm: 1,200 changes over 54 crashes, with late rows, lost answers, cut connections and pauses"), async {
             world.fresh().await;
             let relay = Relay::start("127.0.0.1", world.cd.port).await;
             let mut setup = world.setup("storm-long").stormy();
             setup.clouddriver_port = relay.port;
-            let fairlead = Fairlead::start(setup).await;
+            let fairlead = start(setup).await;
             let plan = Plan { names: 24, clients: 6, changes: 1200, rounds: 54, ..Plan::default() };
             storm_with(world, vec![fairlead], Some(&relay), plan).await;
         })
@@ -67,10 +67,7 @@ pub async fn long(report: &Report, world: &mut World) {
     report
         .case(&world.title("storm: 1,000 changes over 20 crashes of two replicas"), async {
             world.fresh().await;
-            let fairleads = vec![
-                Fairlead::start(world.setup("storm-two-1").stormy()).await,
-                Fairlead::start(world.setup("storm-two-2").stormy()).await,
-            ];
+            let fairleads = vec![start(world.setup("storm-two-1").stormy()).await, start(world.setup("storm-two-2").stormy()).await];
             storm(world, fairleads, Plan { names: 8, clients: 6, changes: 1000, rounds: 20, ..Plan::default() }).await;
         })
         .await;
@@ -125,7 +122,7 @@ pub async fn storm(world: &World, fairleads: Vec<Fairlead>, plan: Plan) {
 }
 
 async fn storm_with(world: &World, mut fairleads: Vec<Fairlead>, relay: Option<&Relay>, plan: Plan) {
-    println!("        seed {} ({})", plan.seed, fairleads[0].setup.name);
+    println!("        {}: seed {}", fairleads[0].setup.name, plan.seed);
     let shared = Arc::new(Shared {
         ports: fairleads.iter().map(|f| f.setup.port).collect(),
         names: plan.names,
@@ -155,7 +152,8 @@ async fn storm_with(world: &World, mut fairleads: Vec<Fairlead>, relay: Option<&
     let kinds: Vec<_> = KINDS.iter().map(|k| log.values().filter(|c| c.kind == *k && c.heard != Heard::NotSent).count()).collect();
     let sent: usize = kinds.iter().sum();
     println!(
-        "        {sent} changes (POST {}, PUT {}, PUT by name {}, DELETE {}), {} done, {} unknown; {} rows, {} mirrored, {} tolerated{}",
+        "        {}: {sent} changes (POST {}, PUT {}, PUT by name {}, DELETE {}), {} done, {} unknown; {} rows, {} mirrored, {} tolerated{}",
+        fairleads[0].setup.name,
         kinds[0],
         kinds[1],
         kinds[2],

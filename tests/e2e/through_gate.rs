@@ -1,18 +1,23 @@
 //! The plain cases with a real Gate as the client (acceptance A13).
 
+use tokio::sync::Mutex;
+
 use super::report::Report;
-use super::world::{World, definition, expect, same_value, send};
+use super::world::{World, definition, expect, same_value, send, start};
 use crate::support::gate::Gate;
 use crate::support::http::{self, Request};
 use crate::support::process::Fairlead;
 
-pub async fn run(report: &Report, world: &mut World, gate: &mut Gate) {
+pub async fn run(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
+    // One Gate for all: its Clouddriver has one address, so whoever holds it listens there.
+    let mut gate = gate.lock().await;
+    let Some(gate) = gate.as_mut() else { return };
     report
         .case(&world.title("gate: created, updated, refused and deleted through Gate, as the seeds say"), async {
             world.fresh().await;
             let mut setup = world.setup("gate");
             setup.port = gate.clouddriver_port;
-            let fairlead = Fairlead::start(setup).await;
+            let fairlead = start(setup).await;
             gate.answering().await;
             let post = |name: &str, mark: &str| Request::new("POST", "/credentials").json(definition(name, mark).to_string());
             let put = |name: &str, mark: &str| Request::new("PUT", "/credentials").json(definition(name, mark).to_string());

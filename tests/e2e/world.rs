@@ -49,6 +49,7 @@ fn mirror_row(mut row: TextRow) -> MirrorRow {
 }
 
 impl World {
+    /// Takes a Clouddriver that answers.
     pub async fn new(mut cd: Clouddriver, place: String) -> Self {
         let user = cd.database.fairlead_user().await;
         Self { cd, place, user }
@@ -83,7 +84,7 @@ impl World {
     /// A first start with default settings.
     pub async fn fresh_fairlead(&self, name: &str) -> Fairlead {
         self.fresh().await;
-        Fairlead::start(self.setup(name)).await
+        start(self.setup(name)).await
     }
 
     pub async fn mirror(&self) -> Vec<MirrorRow> {
@@ -126,11 +127,23 @@ impl World {
         })
         .await;
     }
+}
 
-    pub async fn end(self) {
-        let Self { cd, .. } = self;
-        drop(cd);
-    }
+/// Starts a Fairlead and waits until it takes account changes: ready comes earlier, so that all else passes while its database is
+/// away. What it is asked is refused by Clouddriver, too.
+pub async fn start(setup: Setup) -> Fairlead {
+    let fairlead = Fairlead::start(setup).await;
+    takes_changes(&fairlead).await;
+    fairlead
+}
+
+/// Waits until a change is not refused for want of a journal.
+pub async fn takes_changes(fairlead: &Fairlead) {
+    eventually("account changes are taken", Duration::from_secs(60), || async {
+        let answer = http::call(fairlead.setup.port, &Request::new("POST", "/credentials")).await.ok()?;
+        (answer.status != 503).then_some(())
+    })
+    .await;
 }
 
 /// See [`World::rest`].

@@ -192,7 +192,7 @@ kubernetes.enabled: true
 account.storage: {{ enabled: true, kubernetes.enabled: true }}
 credentials.poller:
   enabled: true
-  types.kubernetes.reloadFrequencyMs: 400
+  types.kubernetes.reloadFrequencyMs: 1000
 swagger.enabled: false
 spinnaker.extensibility: {{ default-repositories.enabled: false, enable-default-repositories: false }}
 logging:
