@@ -18,6 +18,7 @@ mod storm;
 #[path = "../support/mod.rs"]
 mod support;
 mod through_gate;
+mod unknown;
 mod world;
 
 use std::time::Instant;
@@ -92,6 +93,7 @@ async fn suites(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
     through_gate::run(report, world, gate).await;
     paths::run(report, world).await;
     bodies::run(report, world).await;
+    unknown::run(report, world).await;
     rights::run(report, world).await;
     outages::run(report, world).await;
     replicas::run(report, world).await;

@@ -163,7 +163,7 @@ async fn storm_with(world: &World, mut fairleads: Vec<Fairlead>, relay: Option<&
         verdict.rows,
         verdict.mirrored,
         verdict.tolerated,
-        relay.map(|r| format!(", {} answers lost", r.lost())).unwrap_or_default()
+        relay.map(|r| format!(", {} answers and {} commits lost", r.lost(), world.cd.before_database.lost())).unwrap_or_default()
     );
     assert!(sent >= plan.changes as usize, "only {sent} changes were sent");
     assert!(kinds.iter().all(|k| k * 5 >= sent), "a kind has less than a fifth: {kinds:?}");
@@ -266,6 +266,10 @@ async fn faults(
         match round % 6 {
             1 => late.push(late_row(world, fairleads[which].setup.port, round, shared).await),
             2 => {
+                // Commits that Clouddriver never hears of, and then all its connections.
+                world.cd.before_database.set(Mode::LoseCommits);
+                tokio::time::sleep(Duration::from_millis(40 + rng.u64(..100))).await;
+                world.cd.before_database.set(Mode::Pass);
                 world.cd.cut_database_connections().await;
                 tokio::time::sleep(Duration::from_millis(rng.u64(..40))).await;
             }
@@ -324,13 +328,15 @@ async fn late_row(world: &World, port: u16, round: u32, shared: &Arc<Shared>) ->
     })
 }
 
-enum Held {
+/// A row that another transaction holds.
+pub enum Held {
     MariaDb(sqlx::Transaction<'static, sqlx::MySql>),
     Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
 }
 
 impl Held {
-    async fn release(self) {
+    /// Lets it go: whoever waited for the row goes on.
+    pub async fn release(self) {
         let _ = match self {
             Self::MariaDb(t) => t.rollback().await,
             Self::Postgres(t) => t.rollback().await,
@@ -338,7 +344,8 @@ impl Held {
     }
 }
 
-async fn hold_row(cd: &Clouddriver, name: &str) -> Held {
+/// Holds a name in Clouddriver's table without creating it.
+pub async fn hold_row(cd: &Clouddriver, name: &str) -> Held {
     let insert = format!(
         "insert into accounts (id, type, body, created_at, last_modified_at, last_modified_by) \
          values ('{name}', 'kubernetes', '{{}}', 1, 1, 'held')"

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::databases::{Server, Sql, TestDatabase};
 use super::http;
 use super::process::{Process, folder, free_port};
+use super::relay::Relay;
 
 /// A Clouddriver that can be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Clouddriver {
     pub database: TestDatabase,
     /// The database user it runs as.
     pub user: String,
+    /// Between it and its database.
+    pub before_database: Relay,
     process: Process,
 }
 
@@ -57,10 +60,13 @@ impl Clouddriver {
     pub async fn start(generation: &Generation, server: Server, more: &str) -> Self {
         let mut database = TestDatabase::create(server, "cd").await;
         let user = database.clouddriver_user().await;
+        let (database_host, database_port) = server.address();
+        let before_database = Relay::start(&database_host, database_port).await;
+        let jdbc = database.jdbc_at("127.0.0.1", before_database.port);
         let port = free_port();
         let name = format!("clouddriver-{}-{}-{port}", generation.name, server.word());
         let folder = folder(&name);
-        std::fs::write(folder.join("clouddriver.yml"), yaml(generation, &database, &user, port, more)).expect("a configuration file");
+        std::fs::write(folder.join("clouddriver.yml"), yaml(generation, server, &jdbc, &user, port, more)).expect("a configuration file");
         let mut command = Command::new("sh");
         // exec: so that the process we kill is Clouddriver itself.
         command.arg("-c").arg(format!("exec {} \"$0\"", generation.command)).arg(&folder);
@@ -68,7 +74,7 @@ impl Clouddriver {
             command.env("CLOUDDRIVER_JAVA_OPTS", "-Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC");
         }
         let process = Process::spawn(&name, command, &folder.join("clouddriver.log"));
-        let mut clouddriver = Self { generation: generation.clone(), port, database, user, process };
+        let mut clouddriver = Self { generation: generation.clone(), port, database, user, before_database, process };
         clouddriver.answering().await;
         clouddriver
     }
@@ -160,14 +166,13 @@ pub async fn accounts(sql: &Sql) -> Vec<StoredAccount> {
         .collect()
 }
 
-fn yaml(generation: &Generation, database: &TestDatabase, user: &str, port: u16, more: &str) -> String {
-    let dialect = match (database.server, generation.is_old()) {
+fn yaml(generation: &Generation, server: Server, jdbc: &str, user: &str, port: u16, more: &str) -> String {
+    let dialect = match (server, generation.is_old()) {
         (Server::Postgres, _) => "      dialect: POSTGRES\n",
         // Without it, it starts and every write is 500; the older one takes it for an unknown dialect.
         (Server::MariaDb, false) => "      dialect: MARIADB\n",
         (Server::MariaDb, true) => "",
     };
-    let jdbc = database.jdbc();
     format!(
         r#"server: {{ port: {port}, address: 127.0.0.1 }}
 redis: {{ enabled: false, cache.enabled: false, scheduler.enabled: false, taskRepository.enabled: false }}

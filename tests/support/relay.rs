@@ -1,7 +1,7 @@
 //! A TCP relay that can fail: it stands between Fairlead and its database, or between Fairlead and Clouddriver.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,6 +21,8 @@ pub enum Mode {
     Slow(Duration),
     /// Passes what the client sends; when the server answers, the connection is cut and the answer is gone.
     LoseAnswers,
+    /// As [`Mode::LoseAnswers`], but only after the client sent a `COMMIT`: the server does it, the client never hears.
+    LoseCommits,
 }
 
 /// A relay to one address. It ends when it is dropped.
@@ -86,12 +88,14 @@ async fn connection(client: TcpStream, target: (String, u16), mut mode: watch::R
     let (mut server_in, mut server_out) = server.into_split();
     let mut refused = mode.clone();
     let (up_mode, down_mode) = (mode.clone(), mode);
+    let committing = AtomicBool::new(false);
     tokio::select! {
         _ = async {
             let mut buffer = vec![0; 64 * 1024];
             while let Ok(n) = client_in.read(&mut buffer).await {
                 if n == 0 { break; }
                 hold(up_mode.clone()).await;
+                committing.store(*up_mode.borrow() == Mode::LoseCommits && says_commit(&buffer[..n]), Ordering::SeqCst);
                 if server_out.write_all(&buffer[..n]).await.is_err() { break; }
             }
             // A half-closed client may still read its answer.
@@ -102,7 +106,7 @@ async fn connection(client: TcpStream, target: (String, u16), mut mode: watch::R
             let mut buffer = vec![0; 64 * 1024];
             while let Ok(n) = server_in.read(&mut buffer).await {
                 if n == 0 { break; }
-                if *down_mode.borrow() == Mode::LoseAnswers {
+                if *down_mode.borrow() == Mode::LoseAnswers || committing.load(Ordering::SeqCst) {
                     lost.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
@@ -120,4 +124,9 @@ async fn hold(mut mode: watch::Receiver<Mode>) {
         tokio::time::sleep(time).await;
     }
     let _ = mode.wait_for(|m| *m != Mode::Stall).await;
+}
+
+/// Both databases' protocols send the word as text.
+fn says_commit(bytes: &[u8]) -> bool {
+    bytes.windows(6).any(|w| w.eq_ignore_ascii_case(b"commit"))
 }
