@@ -149,6 +149,8 @@ pub struct Decision {
     pub put_made_it: bool,
     /// These intents end with this transaction.
     pub ended: Vec<Ulid>,
+    /// These would end, and stay open because the table cannot do yet what they ask for.
+    pub held: Vec<Ulid>,
     /// Settle again at once: a removed row makes place for the next one.
     pub again: bool,
     /// A pass after a gap could not decide yet: what is open on this name comes first.
@@ -210,8 +212,7 @@ fn explained(intent: &IntentFacts, r: Option<&RowFacts>) -> bool {
 
 /// Evaluates the table. First match wins.
 ///
-/// `open_now`: the POSTs and DELETEs of the name that are open at the moment of the transaction, whether the snapshot knew them or
-/// not.
+/// `open_now`: all intents of the name that are open at the moment of the transaction, whether the snapshot knew them or not.
 pub fn decide(
     r: Option<&RowFacts>,
     m: Option<&MirrorFacts>,
@@ -280,8 +281,15 @@ pub fn decide(
                 }
                 _ => false,
             };
+            // One that was announced since the snapshot may have made the row.
+            let put_since = open_now
+                .iter()
+                .any(|(id, method)| matches!(method, Method::Put | Method::PutNamed) && !intents.iter().any(|i| i.id == *id));
             if claim {
                 Action::Insert { after_gap: false }
+            } else if unjournalled && put_since {
+                undecided = true;
+                Action::Keep
             } else if unjournalled {
                 Action::Insert { after_gap: true }
             } else {
@@ -303,7 +311,8 @@ pub fn decide(
             // Relinking carries the status over, so nothing that may yet say "another cluster" may be open, in the snapshot or after
             // it. PUTs do not stand in each other's way.
             let ends = |id: &Ulid| intents.iter().any(|i| i.id == *id && ends(i, r, delete_ok));
-            if m.deleting || open_now.iter().any(|(id, _)| !ends(id)) {
+            let blocks = |(id, method): &(Ulid, Method)| matches!(method, Method::Post | Method::Delete) && !ends(id);
+            if m.deleting || open_now.iter().any(blocks) {
                 hold_puts = true;
                 undecided = after_gap;
                 Action::Keep
@@ -313,18 +322,14 @@ pub fn decide(
         }
     };
 
-    let ended = intents
-        .iter()
-        .filter(|i| {
-            let held = match i.method {
-                Method::Post => hold_posts,
-                Method::Put | Method::PutNamed => hold_puts && i.known == Known::Ok,
-                Method::Delete => false,
-            };
-            ends(i, r, delete_ok) && !held
-        })
-        .map(|i| i.id)
-        .collect();
+    let is_held = |i: &IntentFacts| match i.method {
+        Method::Post => hold_posts,
+        Method::Put | Method::PutNamed => hold_puts && i.known == Known::Ok,
+        Method::Delete => false,
+    };
+    let (held, ended): (Vec<&IntentFacts>, Vec<&IntentFacts>) = intents.iter().filter(|i| ends(i, r, delete_ok)).partition(|i| is_held(i));
+    let ids = |intents: Vec<&IntentFacts>| intents.iter().map(|i| i.id).collect::<Vec<_>>();
+    let (held, ended) = (ids(held), ids(ended));
     let mirrored = match (k, m, action) {
         (None, ..) | (_, _, Action::Remove) => false,
         (_, _, Action::Insert { .. } | Action::Update | Action::Relink | Action::Replace) => true,
@@ -332,7 +337,7 @@ pub fn decide(
         (Some(_), None, Action::Keep) => false,
     };
     let put_made_it = r.is_some_and(|r| intents.iter().any(|i| put_made(i, r)));
-    Decision { action, claims: mirrored, put_made_it, ended, again, undecided, drift, conflict }
+    Decision { action, claims: mirrored, put_made_it, ended, held, again, undecided, drift, conflict }
 }
 
 /// Whether this reading ends the intent, as far as the intent itself goes.

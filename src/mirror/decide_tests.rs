@@ -25,8 +25,7 @@ fn was(incarnation: i64) -> PreImage {
 }
 
 fn settle(r: Option<RowFacts>, m: Option<MirrorFacts>, intents: &[IntentFacts]) -> Decision {
-    let open: Vec<(Ulid, Method)> =
-        intents.iter().filter(|i| matches!(i.method, Method::Post | Method::Delete)).map(|i| (i.id, i.method)).collect();
+    let open: Vec<(Ulid, Method)> = intents.iter().map(|i| (i.id, i.method)).collect();
     decide(r.as_ref(), m.as_ref(), &NameFacts::default(), intents, &open, Trigger::Intents)
 }
 
@@ -93,7 +92,9 @@ fn relinking_waits_for_every_open_post_and_delete_and_for_no_put() {
     let with = |open: &[(Ulid, Method)]| decide(Some(&row(5)), Some(&linked(4)), &name, &puts, open, Trigger::Intents);
     assert_eq!((with(&[]).action, with(&[]).ended), (Action::Relink, vec![id(1)]));
     // Announced after the snapshot, seen in the transaction.
-    assert_eq!((with(&[(id(9), Method::Delete)]).action, with(&[(id(9), Method::Delete)]).ended), (Action::Keep, vec![]));
+    let later = with(&[(id(9), Method::Delete)]);
+    assert_eq!((later.action, later.ended, later.held), (Action::Keep, vec![], vec![id(1)]));
+    assert_eq!(with(&[(id(9), Method::Put)]).action, Action::Relink);
     let deleting = MirrorFacts { deleting: true, ..linked(4) };
     assert_eq!(decide(Some(&row(5)), Some(&deleting), &name, &puts, &[], Trigger::Intents).action, Action::Keep);
 }
@@ -131,6 +132,13 @@ fn a_row_of_fairleads_own_goes_with_a_deletion_and_makes_place_for_what_came_aft
     let agent = MirrorFacts { origin: Origin::Agent, ..created };
     let d = settle(Some(row(5)), Some(agent), &both);
     assert_eq!((d.action, d.conflict), (Action::Keep, true));
+}
+
+#[test]
+fn after_a_gap_a_put_that_was_announced_since_the_snapshot_is_waited_for() {
+    let gap = Trigger::Pass { gap: Some(Gap { since: 3, ok_until: 4 }), may_remove: true };
+    let d = decide(Some(&row(5)), None, &NameFacts::default(), &[], &[(id(1), Method::Put)], gap);
+    assert_eq!((d.action, d.undecided), (Action::Keep, true));
 }
 
 #[test]

@@ -319,8 +319,11 @@ impl Engine {
                     let slow = Duration::from_secs(5) * own.attempts.saturating_sub(LADDER.len() as u32).max(1);
                     let pause = LADDER.get((own.attempts as usize).saturating_sub(1)).copied().unwrap_or(slow).min(SLOWEST_READING);
                     // The last reading comes just after the window has passed.
-                    let left = window.saturating_sub(own.announced.elapsed()) + Duration::from_millis(20);
-                    pause.min(left.max(Duration::from_millis(50)))
+                    match window.checked_sub(own.announced.elapsed()) {
+                        Some(left) => pause.min(left + Duration::from_millis(50)),
+                        // Past it, a reading that tells is all that is waited for.
+                        None => pause.max(Duration::from_secs(1)),
+                    }
                 }
             };
             next = Some(next.map_or(pause, |n| n.min(pause)));

@@ -140,15 +140,36 @@ async fn write_intent(engine: Arc<Engine>, change: Change, done: oneshot::Sender
         pause = (pause * 2).min(Duration::from_secs(5));
     }
     crate::crash_point!("intent-journalled");
-    let own = engine.registry.update(&id, |own| {
-        own.journalled = true;
-        if own.late {
-            engine.unjournalled.fetch_sub(1, Ordering::AcqRel);
+    let mut marked = false;
+    loop {
+        let mut mark = false;
+        let own = engine.registry.update(&id, |own| {
+            mark = own.late && !marked;
+            if !mark {
+                own.journalled = true;
+                if own.late {
+                    engine.unjournalled.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        });
+        if !mark {
+            match own {
+                Some(own) if own.known != Known::Refused => {}
+                // Refused meanwhile, or settled from memory and forgotten: nobody else ends this intent.
+                _ => end_refused(&engine, id).await,
+            }
+            break;
         }
-    });
-    // A change that was refused meanwhile has nobody else to end its intent.
-    if own.is_some_and(|o| o.known == Known::Refused) {
-        end_refused(&engine, id).await;
+        // Whoever takes this over must not believe a pre-image that may have been read after the change; until that is in the
+        // journal too, the change is not journalled.
+        if journal::mark_late(engine.store.intents(), &id.to_string()).await.is_ok() {
+            marked = true;
+            continue;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            () = engine.cancel.cancelled() => return,
+        }
     }
     let _ = done.send(());
 }

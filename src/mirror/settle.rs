@@ -94,6 +94,7 @@ impl Engine {
         let db = self.store.main();
         let snapshot = journal::snapshot(db, name).await?;
         let (mut intents, own) = self.facts(name, &snapshot);
+        let journalled: Vec<Ulid> = snapshot.intents.iter().filter_map(|i| i.id.parse().ok()).collect();
         intents.extend_from_slice(extra);
         crate::crash_point!("settle-snapshot");
         // After the snapshot, and with nothing of ours open: what is read holds for each outcome that the snapshot knows.
@@ -105,9 +106,12 @@ impl Engine {
             Reading::Unknown(reason) => {
                 debug!(account = name, reason, "Clouddriver does not say whether the account is there");
                 self.count_attempts(&own);
-                let end: Vec<String> =
-                    intents.iter().filter(|i| i.known == Known::Unknown && i.past_window).map(|i| i.id.to_string()).collect();
-                self.end_without_reading(&end).await?;
+                // By the API an account whose secret does not resolve today may show itself tomorrow; by SQL it is poison.
+                if self.source.mode() == "sql" {
+                    let past = |i: &&IntentFacts| i.known == Known::Unknown && i.past_window;
+                    let end: Vec<String> = intents.iter().filter(past).map(|i| i.id.to_string()).collect();
+                    self.end_without_reading(&end).await?;
+                }
                 return Ok(Round::Done(Settled {
                     action: Action::Keep,
                     drift: false,
@@ -135,12 +139,13 @@ impl Engine {
             seen: noted.seen.map(Incarnation),
             seen_at: noted.seen_at.unwrap_or(i64::MAX),
         };
-        // Here and not in the snapshot: one that was announced since then stands in the way as well.
-        let open_now: Vec<(Ulid, Method)> = journal::open_posts_and_deletes(db, &mut tx, name)
+        // Here and not in the snapshot: one that was announced since then counts as well, and one that was ended since then does not.
+        let open_now: Vec<(Ulid, Method)> = journal::open_now(db, &mut tx, name)
             .await?
             .iter()
             .filter_map(|(id, method)| Some((id.parse().ok()?, Method::parse(method)?)))
             .collect();
+        intents.retain(|i| !journalled.contains(&i.id) || open_now.iter().any(|(id, _)| *id == i.id));
         let differs = match (&definition, &m) {
             (Some(d), Some(m)) => !self.same_definition(m, d),
             _ => false,
@@ -196,7 +201,11 @@ impl Engine {
         if decision.again {
             return Ok(Round::Again { lost_race: false });
         }
-        let unexplained = intents.iter().filter(|i| i.known == Known::Ok && !decision.ended.contains(&i.id)).map(|i| i.id).collect();
+        let unexplained = intents
+            .iter()
+            .filter(|i| i.known == Known::Ok && !decision.ended.contains(&i.id) && !decision.held.contains(&i.id))
+            .map(|i| i.id)
+            .collect();
         Ok(Round::Done(Settled {
             action: decision.action,
             drift: decision.drift,
@@ -243,21 +252,22 @@ impl Engine {
         let (id, method) = (i.id.parse::<Ulid>().ok()?, Method::parse(&i.method)?);
         let pre = match (i.pre_state.as_str(), i.pre_created) {
             ("none", _) => PreImage::None,
-            ("row", Some(created)) => PreImage::Row { incarnation: Incarnation(created), modified: i.pre_modified },
+            ("row" | "late", Some(created)) => PreImage::Row { incarnation: Incarnation(created), modified: i.pre_modified },
             _ => PreImage::Unknown,
         };
+        let late = i.pre_state == "late";
         let window = i64::try_from(self.settings.unknown_outcome_window.as_millis()).unwrap_or(i64::MAX);
         let lease = i64::try_from(self.replica.lease.as_millis()).unwrap_or(i64::MAX);
         let past_window = now - i.created >= window;
         let (known, late) = match self.registry.get(&id) {
             Some(own) => {
                 let elsewhere = name.is_some_and(|n| own.confirmed && own.name.as_deref() != Some(n) && i.name.as_deref() == Some(n));
-                (if elsewhere { Known::Pending } else { own.known }, own.late)
+                (if elsewhere { Known::Pending } else { own.known }, own.late || late)
             }
             // Ours by its epoch and not in memory: forgotten, or ended while a late write was still on its way.
-            None if i.epoch == self.epoch() => (Known::Unknown, false),
-            None if i.owner_alive.is_some_and(|alive| alive > now - lease) => (Known::Pending, false),
-            None => (Known::Unknown, false),
+            None if i.epoch == self.epoch() => (Known::Unknown, late),
+            None if i.owner_alive.is_some_and(|alive| alive > now - lease) => (Known::Pending, late),
+            None => (Known::Unknown, late),
         };
         Some(IntentFacts { id, method, pre, late, known, past_window, created: i.created })
     }
@@ -343,8 +353,12 @@ impl Engine {
             }
             self.forget(id);
         }
-        let left: Vec<Ulid> = own.iter().filter(|id| !decision.ended.contains(id)).copied().collect();
+        let left: Vec<Ulid> = own.iter().filter(|id| !decision.ended.contains(id) && !decision.held.contains(id)).copied().collect();
         self.count_attempts(&left);
+        // What waits for others is read again, ever more slowly, and never given up.
+        for id in &decision.held {
+            self.registry.update(id, |o| o.attempts = (o.attempts + 1).min(super::LADDER_STEPS));
+        }
     }
 
     fn count_attempts(&self, own: &[Ulid]) {

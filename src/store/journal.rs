@@ -41,7 +41,7 @@ pub struct IntentRow {
     pub epoch: String,
     /// When it was journalled, by the database's clock.
     pub created: i64,
-    /// `none`, `row` or `unknown`.
+    /// `none`, `row`, `unknown`, or `late`: a row that may have been read after the change.
     pub pre_state: String,
     /// Pre-image's creation time.
     pub pre_created: Option<i64>,
@@ -167,6 +167,14 @@ async fn insert_plain(db: &Db, values: &[Arg]) -> Result<u64> {
     db.exec(sql, values).await
 }
 
+/// Notes of an intent that was written after its change was forwarded that its pre-image may have been read after the change.
+///
+/// # Errors
+/// The database's.
+pub async fn mark_late(db: &Db, id: &str) -> Result<()> {
+    db.exec("update fairlead_intents set pre_state = 'late' where id = ? and pre_state = 'row'", args![id]).await.map(drop)
+}
+
 /// Ends an intent outside any settling: its change was refused.
 ///
 /// # Errors
@@ -277,12 +285,12 @@ pub async fn take_name(db: &Db, tx: &mut Tx<'_>, name: &str, generation: i64) ->
     Ok(Some((NameNotes { claimed: get(0)?, seen: get(1)?, seen_at: get(2)? }, get(3)?.unwrap_or_default())))
 }
 
-/// The POSTs and DELETEs of a name that are open at this moment of the transaction.
+/// The intents of a name that are open at this moment of the transaction: id and method.
 ///
 /// # Errors
 /// The database's.
-pub async fn open_posts_and_deletes(db: &Db, tx: &mut Tx<'_>, name: &str) -> Result<Vec<(String, String)>> {
-    let rows = tx.fetch("select id, method from fairlead_intents where name_key = ? and method in ('POST', 'DELETE')", args![name]).await?;
+pub async fn open_now(db: &Db, tx: &mut Tx<'_>, name: &str) -> Result<Vec<(String, String)>> {
+    let rows = tx.fetch("select id, method from fairlead_intents where name_key = ?", args![name]).await?;
     let text = |r: &Row, i| r.text(i).map_err(|e| db.row_error(e)).map(Option::unwrap_or_default);
     rows.iter().map(|r| Ok((text(r, 0)?, text(r, 1)?))).collect()
 }
