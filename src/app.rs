@@ -122,6 +122,9 @@ impl App {
         for warning in &facts.warnings {
             warn!("{warning}");
         }
+        if cfg!(feature = "failpoints") {
+            warn!("this build has fail points compiled in: it is for tests");
+        }
         let listener = TcpListener::bind(settings.admin_listen).await.map_err(|e| StartError::Admin(settings.admin_listen, e))?;
         let admin = listener.local_addr().map_err(|e| StartError::Admin(settings.admin_listen, e))?;
         let live = live(observed.clone(), engine.clone());

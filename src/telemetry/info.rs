@@ -162,9 +162,6 @@ impl Facts {
         if self.database == "sqlite" {
             warnings.push("the database is an embedded SQLite file: one replica only, and its file must survive a restart".to_owned());
         }
-        if self.build.failpoints {
-            warnings.push("this build has fail points compiled in: it is for tests".to_owned());
-        }
         warnings
     }
 }
