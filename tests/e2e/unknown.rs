@@ -45,15 +45,15 @@ pub async fn run(report: &Report, world: &World) {
         .case(&world.title("unknown: an error after a commit (400 or 500) is not taken for a refusal"), async {
             let fairlead = world.fresh_fairlead("lost-commit").await;
             let port = fairlead.setup.port;
-            let heard = with_lost_commit(world, port, &post("committed", "1")).await;
-            assert!(stored(world, "committed").await.is_some(), "Clouddriver's transaction was not committed");
+            let heard = with_lost_commit(world, port, &post("unheard-of", "1")).await;
+            assert!(stored(world, "unheard-of").await.is_some(), "Clouddriver's transaction was not committed");
             println!("        {}: a POST that was committed is answered {heard}", world.place);
-            agrees(world, &fairlead, "committed", true).await;
-            with_lost_commit(world, port, &put("committed", "2")).await;
-            assert!(stored(world, "committed").await.is_some_and(|b| b.contains("\"2\"")), "the PUT was not committed");
-            agrees(world, &fairlead, "committed", true).await;
-            with_lost_commit(world, port, &delete("committed")).await;
-            agrees(world, &fairlead, "committed", false).await;
+            agrees(world, &fairlead, "unheard-of", true).await;
+            with_lost_commit(world, port, &put("unheard-of", "2")).await;
+            assert!(stored(world, "unheard-of").await.is_some_and(|b| b.contains("\"2\"")), "the PUT was not committed");
+            agrees(world, &fairlead, "unheard-of", true).await;
+            with_lost_commit(world, port, &delete("unheard-of")).await;
+            agrees(world, &fairlead, "unheard-of", false).await;
             // Clouddriver's pool is well again.
             eventually("Clouddriver takes changes again", Duration::from_secs(30), || async {
                 (send(port, &post("afterwards", "1")).await.status == 200).then_some(())

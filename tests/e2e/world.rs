@@ -73,9 +73,14 @@ impl World {
         Setup::new(&name, self.cd.port).database(&self.cd.database.jdbc(), &self.user).calm()
     }
 
-    /// Empties Clouddriver's tables and drops Fairlead's: a first start.
+    /// Empties Clouddriver's tables and memory, and drops Fairlead's tables: a first start.
     pub async fn fresh(&self) {
         self.cd.forget_accounts().await;
+        eventually("Clouddriver forgets all accounts", Duration::from_secs(60), || async {
+            let answer = http::get(self.cd.port, "/credentials").await.ok()?;
+            answer.json().as_array().is_some_and(Vec::is_empty).then_some(())
+        })
+        .await;
         for table in OWN_TABLES {
             self.admin().exec(&format!("drop table if exists {table}")).await;
         }

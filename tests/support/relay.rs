@@ -126,7 +126,8 @@ async fn hold(mut mode: watch::Receiver<Mode>) {
     let _ = mode.wait_for(|m| *m != Mode::Stall).await;
 }
 
-/// Both databases' protocols send the word as text.
+/// Both databases' protocols send the statement as text between bytes that are no letters. (`SET autocommit` is another.)
 fn says_commit(bytes: &[u8]) -> bool {
-    bytes.windows(6).any(|w| w.eq_ignore_ascii_case(b"commit"))
+    let letter = |i: Option<usize>| i.and_then(|i| bytes.get(i)).is_some_and(u8::is_ascii_alphanumeric);
+    bytes.windows(6).enumerate().any(|(i, w)| w.eq_ignore_ascii_case(b"commit") && !letter(i.checked_sub(1)) && !letter(Some(i + 6)))
 }
