@@ -398,6 +398,50 @@ async fn under_fail_a_change_that_cannot_be_journalled_is_refused_and_leaves_not
     assert_eq!(w.mirror().await, Vec::<String>::new());
 }
 
+/// Row 32: times order nothing. Two updates in one millisecond, and one whose time lies before the last one's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn updates_with_equal_or_inverted_times_are_mirrored_by_their_values() {
+    for server in SERVERS {
+        let w = World::new(server).await;
+        let r = w.replica("r1").await;
+        let t = r.announce(Method::Post, Some("a")).await;
+        w.put_row("a", "kubernetes", "v1", 1_000, 1_000).await;
+        t.finish(ok(Some("a")));
+        w.at_rest(&[&r]).await;
+        for (note, modified) in [("v2", 1_000), ("v3", 900)] {
+            let t = r.announce(Method::Put, Some("a")).await;
+            w.put_row("a", "kubernetes", note, 1_000, modified).await;
+            t.finish(ok(Some("a")));
+            w.at_rest(&[&r]).await;
+            assert_eq!(w.mirror().await, [format!("a INACTIVE {note}")], "{server:?}");
+        }
+    }
+}
+
+/// Rows 55 and 59: the server takes no writes for a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_passes_while_the_database_takes_no_writes_is_mirrored_when_it_does_again() {
+    let w = World::new(Server::Postgres).await;
+    let r = w.replica_with("r1", Interceptor { max_wait: Duration::from_millis(50), ..interceptor() }).await;
+    let name = w.db.admin.rows("select current_database()::text").await[0][0].clone().expect("a name");
+    let others = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+    w.db.admin.exec(&format!("alter database {name} set default_transaction_read_only = on")).await;
+    w.db.admin.rows(&others.replace("select pg_terminate_backend(pid)", "select pg_terminate_backend(pid)::text")).await;
+    let t = r.announce(Method::Post, Some("a")).await;
+    let created = w.now().await;
+    let body = r#"{"type": "kubernetes", "name": "a", "note": "v1"}"#;
+    w.db.admin
+        .exec(&format!("begin read write; insert into accounts values ('a', 'kubernetes', '{body}', {created}, 1, 'x'); commit"))
+        .await;
+    assert!(r.engine.levels().unjournalled > 0, "the gap is known");
+    t.finish(ok(Some("a")));
+    w.db.admin.exec(&format!("begin read write; alter database {name} set default_transaction_read_only = off; commit")).await;
+    w.db.admin.rows(&others.replace("select pg_terminate_backend(pid)", "select pg_terminate_backend(pid)::text")).await;
+    w.at_rest(&[&r]).await;
+    assert_eq!(w.mirror().await, ["a INACTIVE v1"]);
+    assert_eq!(r.engine.levels().unjournalled, 0);
+}
+
 /// After a gap: what came in unseen enters INACTIVE and marked, what went goes, up to a bound; without one it is drift.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_passed_while_nobody_remembered_is_found_by_the_pass_after_the_gap() {
