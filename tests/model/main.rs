@@ -3,6 +3,7 @@
 //! `FAIRLEAD_MODEL=full` searches the larger bounds too.
 
 mod bounds;
+mod canon;
 mod mutants;
 mod properties;
 mod protocol;
@@ -83,6 +84,32 @@ fn two_changes_with_a_users_hand_converge() {
 #[test]
 fn rows_that_are_not_clouddrivers_stay_as_they_are() {
     holds(starts(&UNLINKED_WORLDS, TWO, Budget { passes: 1, ..NOTHING }));
+}
+
+/// The larger bounds, for `make storm`.
+mod larger {
+    use super::*;
+
+    #[test]
+    fn two_changes_with_one_fault_and_a_full_pass_converge() {
+        if full() {
+            holds(starts(&LINKED_WORLDS, TWO, Budget { faults: 1, passes: 1, ..NOTHING }));
+        }
+    }
+
+    #[test]
+    fn two_changes_with_one_fault_and_a_users_hand_converge() {
+        if full() {
+            holds(starts(&LINKED_WORLDS, TWO, Budget { faults: 1, hands: 1, activations: 1, ..NOTHING }));
+        }
+    }
+
+    #[test]
+    fn one_change_with_two_faults_and_a_full_pass_converges() {
+        if full() {
+            holds(starts(&LINKED_WORLDS, &[&[R1, OUTSIDE]], Budget { faults: 2, passes: 1, ..NOTHING }));
+        }
+    }
 }
 
 /// The protocol without one clause is refused, for this property.

@@ -42,6 +42,8 @@ pub enum Mutant {
     OthersAsInTheSnapshot,
     /// What was seen while a gap was open counts as seen before it.
     SeenDuringTheGap,
+    /// A pass closes the gap also where it had to leave a name to open intents.
+    OnePassClosesTheGap,
 }
 
 impl Mutant {

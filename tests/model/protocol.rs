@@ -1,5 +1,6 @@
 //! The steps: what Clouddriver, the replicas, the agents, users and chance may do to a [`State`].
 
+use crate::canon;
 use crate::mutants::Mutant;
 use crate::properties as broken;
 use crate::rest;
@@ -320,7 +321,7 @@ impl Protocol {
             }
             Action::RenewLease(r) => n.replicas[r as usize].life = Life::Up,
         }
-        tidy(&mut n);
+        canon::tidy(&mut n);
         n
     }
 
@@ -334,7 +335,7 @@ impl Protocol {
         let taken = c.method != Method::Post || n.row.is_none();
         n.stale = if self.mutant == Mutant::LaggingRead { n.row } else { None };
         if commits && taken {
-            write(n, &c, i as u8 + 1);
+            write(n, &c, canon::fresh_value(n));
         }
         n.changes[i].fate = Fate::Done;
         n.changes[i].answer = match how {
@@ -421,7 +422,7 @@ impl Protocol {
                 c.intent = if remembered && c.heard != Said::Unknown { Intent::TakenAway } else { Intent::Gone };
             }
         }
-        if g.closes_gap {
+        if g.closes_gap && (!d.undecided || self.mutant == Mutant::OnePassClosesTheGap) {
             for r in &mut n.replicas {
                 r.gap = false;
             }
@@ -525,7 +526,7 @@ pub fn gap_is_over(s: &State) -> bool {
 
 /// Whether some replica's `ok_until` stands still: what is seen from now on may have been made by a change that nobody journalled.
 fn is_behind(s: &State) -> bool {
-    s.replicas.iter().any(|r| r.gap) || s.changes.iter().any(|c| matches!(c.intent, Intent::Writing | Intent::Never))
+    s.replicas.iter().any(|r| r.gap) || s.changes.iter().any(|c| c.intent == Intent::Writing)
 }
 
 pub fn begin(n: &mut State, replica: u8, purpose: Purpose) {
@@ -589,29 +590,6 @@ fn write(n: &mut State, c: &Change, val: u8) {
         }
     }
     h.writes += 1;
-}
-
-/// Forgets what can no longer matter, so that states that differ in nothing else are one.
-fn tidy(n: &mut State) {
-    n.runs.sort_unstable();
-    for i in 0..CHANGES {
-        let c = &mut n.changes[i];
-        let over = match c.intent {
-            Intent::Gone | Intent::Never => true,
-            Intent::TakenAway => {
-                c.owner().is_none_or(|r| n.replicas[r as usize].life == Life::Down) || (c.heard != Said::Nothing && c.heard != Said::Ok)
-            }
-            Intent::Absent => c.owner().is_none() || c.decided(),
-            Intent::Writing | Intent::Open => false,
-        };
-        if over && c.decided() {
-            let (fate, intent) = (c.fate, if c.intent == Intent::Never { Intent::Never } else { Intent::Gone });
-            *c = Change { fate, intent, ..Change::new(c.method, c.writer) };
-        } else if c.owner().is_some_and(|r| n.replicas[r as usize].life == Life::Down) {
-            c.answer = Said::Nothing;
-            c.heard = Said::Nothing;
-        }
-    }
 }
 
 /// An empty world with these changes to come.

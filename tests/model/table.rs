@@ -38,6 +38,8 @@ pub struct Decision {
     /// Intents of outcome ok that the row did not explain, looked at for the first time.
     pub looked: [bool; CHANGES],
     pub name: Name,
+    /// Clouddriver's row is not mirrored, and that may be so only because something else was in the way: a pass for a gap comes back.
+    pub undecided: bool,
 }
 
 pub fn decide(f: &Facts) -> Decision {
@@ -45,7 +47,7 @@ pub fn decide(f: &Facts) -> Decision {
         Read::Row(row) => row,
         Read::CannotTell if f.mutant == Mutant::AbsentFromTheListIsDeleted => None,
         Read::NotYet | Read::CannotTell => {
-            return Decision { step: Step::Nothing, ends: [false; CHANGES], looked: [false; CHANGES], name: f.name };
+            return Decision { step: Step::Nothing, ends: [false; CHANGES], looked: [false; CHANGES], name: f.name, undecided: true };
         }
     };
     let claims = claims(f, row);
@@ -75,7 +77,9 @@ pub fn decide(f: &Facts) -> Decision {
             ends[i] = true;
         }
     }
-    Decision { step, ends, looked, name }
+    let in_the_way = f.open.iter().any(|open| *open) || f.mirror.is_some_and(|m| m.status == Status::Deleting);
+    let undecided = row.is_some() && (step == Step::Remove || (step == Step::Nothing && in_the_way));
+    Decision { step, ends, looked, name, undecided }
 }
 
 /// Whether a POST that was not refused made this row, as far as can be told.
@@ -152,7 +156,7 @@ fn made_by_put(f: &Facts, inc: Inc) -> bool {
             && match c.before {
                 Before::None => true,
                 Before::Row(before) => before.inc != inc,
-                Before::Unknown => false,
+                Before::Unknown => inc >= c.floor,
             }
     })
 }
