@@ -126,6 +126,8 @@ fn refused(mutant: Mutant, starts: Vec<State>, property: u16) {
 
 const ONE_FAULT: Budget = Budget { faults: 1, ..NOTHING };
 
+const ONE_FAULT_AND_A_PASS: Budget = Budget { passes: 1, ..ONE_FAULT };
+
 macro_rules! mutants {
     ($($name:ident: $mutant:ident, $worlds:expr, $writers:expr, $budget:expr, $property:ident;)*) => {
         $(#[test]
@@ -157,5 +159,9 @@ mutants! {
     trace_15_a_late_intent_belongs_to_its_replica: LateIntentBelongsToNobody, &LINKED_WORLDS, TWO, ONE_FAULT, STUCK;
     trace_16_absence_from_a_list_is_not_deletion: AbsentFromTheListIsDeleted, &LINKED_WORLDS, TWO, ONE_FAULT, LOST;
     other_intents_are_looked_for_in_the_transaction: OthersAsInTheSnapshot, &[Active], THREE, NOTHING, CARRIED;
+    removal_does_not_end_the_post_that_it_makes_place_for: RemovalEndsThePost, &[Active], TWO, NOTHING, LOST;
+    the_window_is_judged_before_the_read: WindowJudgedAtTheEnd, &[Empty], TWO, ONE_FAULT, LOST;
+    a_gap_is_not_closed_by_a_pass_that_had_to_leave_the_name_alone: OnePassClosesTheGap, &[Empty], TWO, ONE_FAULT_AND_A_PASS, LOST;
+    a_late_pre_image_proves_nothing: LatePreImageIsBelieved, &[Empty], TWO, Budget { faults: 2, ..NOTHING }, LOST;
     seen_during_a_gap_is_not_seen_before_it: SeenDuringTheGap, &LINKED_WORLDS, TWO, ONE_FAULT, LOST;
 }

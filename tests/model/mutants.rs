@@ -44,6 +44,12 @@ pub enum Mutant {
     SeenDuringTheGap,
     /// A pass closes the gap also where it had to leave a name to open intents.
     OnePassClosesTheGap,
+    /// A POST ends with the transaction that removes the row in its way.
+    RemovalEndsThePost,
+    /// Whether G has passed is looked up when a run applies.
+    WindowJudgedAtTheEnd,
+    /// The pre-image of an intent that was written late is taken for one from before the change.
+    LatePreImageIsBelieved,
 }
 
 impl Mutant {

@@ -228,6 +228,9 @@ impl Protocol {
             }
             Action::LateCommit(i) => {
                 n.changes[i].intent = Intent::Open;
+                if self.mutant == Mutant::LatePreImageIsBelieved {
+                    n.changes[i].before = s.row.map_or(Before::None, Before::Row);
+                }
                 n.changes[i].lost = self.mutant == Mutant::LateIntentBelongsToNobody;
                 if n.changes[i].lost {
                     n.changes[i].heard = Said::Nothing;
@@ -364,7 +367,14 @@ impl Protocol {
 
     /// The one transaction.
     fn apply(&self, n: &mut State, k: usize) {
-        let Run::Going(g) = n.runs[k] else { return };
+        let Run::Going(mut g) = n.runs[k] else { return };
+        if self.mutant == Mutant::WindowJudgedAtTheEnd {
+            for i in 0..CHANGES {
+                if g.known[i] == Known::Unknown && n.changes[i].over {
+                    g.known[i] = Known::Expired;
+                }
+            }
+        }
         if self.mutant == Mutant::GenerationOnTheMirrorsRow && g.rev != n.mirror.map_or(0, |m| m.rev) {
             again(n, k);
             return;

@@ -1,4 +1,13 @@
-//! The decision table: what a run of settle does with what it read. Pure.
+//! The decision: what a run of settle does with what it read.
+//!
+//! It is not written down here a second time. The model asks the real one, [`fairlead::mirror::decide::decide`], and only
+//! translates: so the two cannot drift apart, and what the search shows holds for the table that runs. A mutant turns its clause off in what the table
+//! is told, or in what is done with its answer.
+
+use fairlead::account::{Incarnation, Origin};
+use fairlead::mirror::Method as RealMethod;
+use fairlead::mirror::decide::{self as real, CLOCK_SKEW_MS, Gap, IntentFacts, MirrorFacts, NameFacts, PreImage, RowFacts, Trigger};
+use ulid::Ulid;
 
 use crate::mutants::Mutant;
 use crate::state::{Before, CHANGES, Change, Inc, Known, Link, Method, Mirror, Name, Purpose, Read, Row, Status};
@@ -24,8 +33,9 @@ pub struct Facts<'a> {
 pub enum Step {
     Nothing,
     Update(Row),
+    /// By a pass after a gap.
     Insert(Row),
-    /// A claim, of this change.
+    /// In place of what was there, if anything was.
     Claim(Row),
     Relink(Row),
     Remove,
@@ -42,6 +52,17 @@ pub struct Decision {
     pub undecided: bool,
 }
 
+/// Incarnations lie so far apart that "near in time" means "the same".
+const APART: i64 = 100 * CLOCK_SKEW_MS;
+
+const fn time(inc: Inc) -> i64 {
+    inc as i64 * APART
+}
+
+const fn id(i: usize) -> Ulid {
+    Ulid(i as u128 + 1)
+}
+
 pub fn decide(f: &Facts) -> Decision {
     let row = match f.read {
         Read::Row(row) => row,
@@ -50,31 +71,120 @@ pub fn decide(f: &Facts) -> Decision {
             return Decision { step: Step::Nothing, ends: [false; CHANGES], looked: [false; CHANGES], name: f.name, undecided: true };
         }
     };
-    let claims = claims(f, row);
-    let step = step(f, row, claims);
+    let r = row.map(|r| RowFacts {
+        incarnation: Incarnation(time(r.inc)),
+        modified: Some(i64::from(r.val)),
+        kubernetes: true,
+        differs: f.mirror.is_some_and(|m| m.val != r.val),
+    });
+    let m = f.mirror.map(|m| MirrorFacts {
+        origin: match m.link {
+            Link::To(_) => Origin::Interceptor,
+            Link::Static => Origin::Agent,
+            Link::Created => Origin::Created,
+        },
+        incarnation: if let Link::To(inc) = m.link { Some(Incarnation(time(inc))) } else { None },
+        sent: m.status != Status::Inactive,
+        deleting: m.status == Status::Deleting,
+    });
+    let claimed = if f.mutant == Mutant::ClaimedIsForgotten { 0 } else { f.name.claimed };
+    let name = NameFacts {
+        claimed: (claimed != 0).then(|| Incarnation(time(claimed))),
+        seen: (f.name.seen != 0).then(|| Incarnation(time(f.name.seen))),
+        // Only what counts as seen before the gap is kept at all.
+        seen_at: 0,
+    };
+    let intents: Vec<IntentFacts> = (0..CHANGES).filter_map(|i| intent(f, i, row)).collect();
+    let open: Vec<Ulid> = (0..CHANGES)
+        .filter(|i| f.open[*i] && (f.mutant != Mutant::OthersAsInTheSnapshot || f.known[*i] != Known::Absent))
+        .map(id)
+        .collect();
+    let posts_and_deletes: Vec<Ulid> =
+        open.iter().filter(|o| (0..CHANGES).any(|i| id(i) == **o && f.changes[i].method != Method::Put)).copied().collect();
+    let trigger = match f.purpose {
+        Purpose::Intents | Purpose::Take => Trigger::Intents,
+        Purpose::Pass => Trigger::Pass { gap: None, may_remove: false },
+        Purpose::GapPass => Trigger::Pass { gap: Some(Gap { since: time(2), ok_until: 0 }), may_remove: true },
+    };
+    let d = real::decide(r.as_ref(), m.as_ref(), &name, &intents, &posts_and_deletes, trigger);
+    translate(f, row, &d)
+}
+
+fn intent(f: &Facts, i: usize, row: Option<Row>) -> Option<IntentFacts> {
+    let c = &f.changes[i];
+    let known = match f.known[i] {
+        Known::Absent => return None,
+        Known::Pending => real::Known::Pending,
+        Known::Ok => real::Known::Ok,
+        Known::Unknown | Known::Expired => real::Known::Unknown,
+    };
+    let pre = match c.before {
+        _ if f.mutant == Mutant::PreImageIsForgotten && c.method == Method::Post => PreImage::None,
+        Before::Unknown => PreImage::Unknown,
+        Before::None => PreImage::None,
+        Before::Row(before) => PreImage::Row { incarnation: Incarnation(time(before.inc)), modified: Some(i64::from(before.val)) },
+    };
+    let near = row.is_some_and(|r| r.inc >= c.floor);
+    Some(IntentFacts {
+        id: id(i),
+        method: match c.method {
+            Method::Post => RealMethod::Post,
+            Method::Put => RealMethod::Put,
+            Method::Delete => RealMethod::Delete,
+        },
+        pre,
+        late: false,
+        known,
+        past_window: f.known[i] == Known::Expired || f.mutant == Mutant::UnknownEndsAtOnce,
+        created: row.map_or(0, |r| time(r.inc)) + if near { 0 } else { -APART },
+    })
+}
+
+fn translate(f: &Facts, row: Option<Row>, d: &real::Decision) -> Decision {
+    let linked = f.mirror.and_then(|m| if let Link::To(inc) = m.link { Some(inc) } else { None });
+    let mut step = match (d.action, row) {
+        (real::Action::Remove, _) => Step::Remove,
+        (_, None) | (real::Action::Keep, _) => Step::Nothing,
+        (real::Action::Insert { after_gap: true }, Some(row)) => Step::Insert(row),
+        (real::Action::Insert { after_gap: false } | real::Action::Replace, Some(row)) => Step::Claim(row),
+        (real::Action::Update, Some(row)) => Step::Update(row),
+        (real::Action::Relink, Some(row)) => Step::Relink(row),
+    };
+    match (row, f.mirror) {
+        // `POST /armory/accounts` is its user's own wish.
+        (Some(row), None) if f.purpose == Purpose::Take => step = Step::Claim(row),
+        (Some(row), Some(m)) if linked.is_some_and(|inc| inc != row.inc) => match f.mutant {
+            Mutant::RowAndMirrorMeanUpdate => step = Step::Relink(row),
+            Mutant::DyingRowIsUpdated if m.status == Status::Deleting => step = Step::Relink(row),
+            _ => {}
+        },
+        _ => {}
+    }
     let mut name = f.name;
     if let Some(row) = row {
-        if !f.behind || made_by_put(f, row.inc) || f.mutant == Mutant::SeenDuringTheGap {
+        if !f.behind || d.put_made_it || f.mutant == Mutant::SeenDuringTheGap {
             name.seen = row.inc;
         }
-        if let Step::Claim(_) | Step::Insert(_) | Step::Update(_) | Step::Relink(_) = step {
+        if d.claims || matches!(step, Step::Claim(_)) {
             name.claimed = row.inc;
         }
     }
     let mut ends = [false; CHANGES];
     let mut looked = [false; CHANGES];
     for i in 0..CHANGES {
-        let c = &f.changes[i];
-        match f.known[i] {
-            _ if f.mutant == Mutant::OneReadEndsAll => ends[i] = f.open[i],
-            Known::Absent | Known::Pending | Known::Unknown => {}
-            _ if waits(f, c, step, row, claims) => {}
-            Known::Expired => ends[i] = true,
-            Known::Ok if explained(c, row) || c.looked => ends[i] = true,
-            Known::Ok => looked[i] = true,
+        ends[i] = d.ended.contains(&id(i)) || (f.mutant == Mutant::OneReadEndsAll && f.open[i]);
+        if f.known[i] == Known::Ok && !ends[i] && !held(f, i, step, row) {
+            // The ladder, with one step in place of several.
+            ends[i] = f.changes[i].looked;
+            looked[i] = !f.changes[i].looked;
         }
-        if f.mutant == Mutant::UnknownEndsAtOnce && f.known[i] == Known::Unknown {
-            ends[i] = true;
+    }
+    if f.mutant == Mutant::DyingRowIsUpdated && matches!(step, Step::Relink(_)) {
+        ends = std::array::from_fn(|i| f.known[i] == Known::Ok);
+    }
+    if f.mutant == Mutant::RemovalEndsThePost && step == Step::Remove {
+        for i in 0..CHANGES {
+            ends[i] |= f.known[i] == Known::Ok;
         }
     }
     let in_the_way = f.open.iter().any(|open| *open) || f.mirror.is_some_and(|m| m.status == Status::Deleting);
@@ -82,114 +192,13 @@ pub fn decide(f: &Facts) -> Decision {
     Decision { step, ends, looked, name, undecided }
 }
 
-/// Whether a POST that was not refused made this row, as far as can be told.
-fn claims(f: &Facts, row: Option<Row>) -> bool {
-    let Some(row) = row else { return false };
-    if f.name.claimed == row.inc && f.mutant != Mutant::ClaimedIsForgotten {
-        return false;
-    }
-    (0..CHANGES).any(|i| {
-        let c = &f.changes[i];
-        let asked = c.method == Method::Post && matches!(f.known[i], Known::Ok | Known::Unknown | Known::Expired);
-        asked
-            && match c.before {
-                _ if f.mutant == Mutant::PreImageIsForgotten => true,
-                Before::None => true,
-                Before::Row(before) => before.inc != row.inc,
-                Before::Unknown => f.known[i] == Known::Ok || row.inc >= c.floor,
-            }
-    })
-}
-
-/// Whether an intent of this method is there that may be judged, or one that is open at all, also since the snapshot.
-fn any(f: &Facts, method: Method, judged: bool) -> bool {
-    (0..CHANGES).any(|i| {
-        f.changes[i].method == method
-            && match f.known[i] {
-                Known::Ok | Known::Unknown | Known::Expired => true,
-                Known::Pending => !judged,
-                Known::Absent => !judged && f.open[i] && f.mutant != Mutant::OthersAsInTheSnapshot,
-            }
-    })
-}
-
-/// First match wins.
-fn step(f: &Facts, row: Option<Row>, claims: bool) -> Step {
-    let (linked, mirror) = match f.mirror {
-        None => (None, None),
-        Some(m) => match m.link {
-            Link::To(inc) => (Some(inc), Some(m)),
-            Link::Created if (0..CHANGES).any(|i| f.known[i] == Known::Ok && f.changes[i].method == Method::Delete) => return Step::Remove,
-            Link::Static | Link::Created => return Step::Nothing,
-        },
-    };
-    match (row, mirror) {
-        (None, None) => Step::Nothing,
-        // A row that was deleted past the proxy is shown as drift, unless something may have passed unjournalled.
-        (None, Some(_)) if f.purpose == Purpose::Pass && f.known.iter().all(|k| *k == Known::Absent) => Step::Nothing,
-        (None, Some(_)) => Step::Remove,
-        (Some(row), Some(_)) if linked == Some(row.inc) => Step::Update(row),
-        (Some(row), Some(_)) if f.mutant == Mutant::RowAndMirrorMeanUpdate => Step::Relink(row),
-        (Some(row), None) if claims || f.purpose == Purpose::Take => Step::Claim(row),
-        (Some(row), None) if f.purpose == Purpose::GapPass && found_after_gap(f, row.inc) && !any(f, Method::Put, false) => {
-            Step::Insert(row)
-        }
-        (Some(_), None) => Step::Nothing,
-        (Some(row), Some(m)) if claims && m.status == Status::Inactive => Step::Claim(row),
-        (Some(row), Some(_)) if claims && f.mutant == Mutant::DyingRowIsUpdated => Step::Relink(row),
-        (Some(_), Some(_)) if claims => Step::Remove,
-        (Some(_), Some(_)) if any(f, Method::Delete, true) => Step::Remove,
-        // A dying row is the agent's to let go: linked anew, it would take the new account with it.
-        (Some(_), Some(m)) if m.status == Status::Deleting => Step::Nothing,
-        // Open PUTs do not keep one another from it: no PUT makes an account that must start INACTIVE.
-        (Some(row), Some(_)) if !any(f, Method::Post, false) && !any(f, Method::Delete, false) => Step::Relink(row),
-        (Some(_), Some(_)) => Step::Nothing,
-    }
-}
-
-/// Whether a journalled PUT may have made this incarnation: it was not there when the PUT was announced.
-fn made_by_put(f: &Facts, inc: Inc) -> bool {
-    (0..CHANGES).any(|i| {
-        let c = &f.changes[i];
-        c.method == Method::Put
-            && !matches!(f.known[i], Known::Absent | Known::Pending)
-            && match c.before {
-                Before::None => true,
-                Before::Row(before) => before.inc != inc,
-                Before::Unknown => inc >= c.floor,
-            }
-    })
-}
-
-/// Created since the gap began, and neither seen nor claimed before.
-fn found_after_gap(f: &Facts, inc: Inc) -> bool {
-    inc > 1 && f.name.seen != inc && f.name.claimed != inc
-}
-
-/// Whether an intent stays open although its time has come: the mirror is not yet where it leads.
-fn waits(f: &Facts, c: &Change, step: Step, row: Option<Row>, claims: bool) -> bool {
-    match (c.method, row, f.mirror) {
-        // The row it leads to comes in a transaction after the one that drops the old row, whatever that one followed.
-        (Method::Post, _, Some(m)) => {
-            claims && (step == Step::Remove || m.status == Status::Deleting || (m.link == Link::Created && any(f, Method::Delete, false)))
-        }
-        (Method::Put, Some(row), Some(Mirror { link: Link::To(inc), status, .. })) => {
-            inc != row.inc && step == Step::Nothing && status != Status::Deleting
-        }
-        (Method::Post | Method::Put | Method::Delete, _, _) => false,
-    }
-}
-
-/// Whether the row shows what the change did, or what came after it.
-fn explained(c: &Change, row: Option<Row>) -> bool {
-    match (c.method, c.before, row) {
-        (Method::Delete, _, None) => true,
-        (Method::Post | Method::Put, Before::Unknown | Before::None, None) => false,
-        (Method::Post, Before::Unknown, Some(_)) => true,
-        (Method::Delete | Method::Put, Before::Unknown, Some(_)) => false,
-        (Method::Post | Method::Put, Before::Row(_), None) => true,
-        (Method::Post | Method::Put | Method::Delete, Before::None, Some(_)) => true,
-        (Method::Post | Method::Delete, Before::Row(before), Some(row)) => before.inc != row.inc,
-        (Method::Put, Before::Row(before), Some(row)) => before != row,
+/// Whether an intent that the table left open waits for something else than its own explanation.
+fn held(f: &Facts, i: usize, step: Step, row: Option<Row>) -> bool {
+    let (Some(row), Some(m)) = (row, f.mirror) else { return false };
+    let elsewhere = m.link != Link::To(row.inc);
+    match f.changes[i].method {
+        Method::Post => step == Step::Remove || m.status == Status::Deleting || m.link == Link::Created,
+        Method::Put => elsewhere && step == Step::Nothing,
+        Method::Delete => false,
     }
 }
