@@ -243,8 +243,8 @@ pub fn decide(
                 (again, hold_posts) = (k.is_some(), true);
                 Action::Remove
             } else {
-                // A deletion that is still open may yet make place for what a POST asks for.
-                hold_posts = m.origin == Origin::Created && open_now.iter().any(|(_, method)| *method == Method::Delete);
+                // A deletion that is still open, or that agents have not confirmed, makes place for what a POST asks for.
+                hold_posts = m.origin == Origin::Created && (m.deleting || open_now.iter().any(|(_, method)| *method == Method::Delete));
                 Action::Keep
             }
         }

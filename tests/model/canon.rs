@@ -3,7 +3,7 @@
 //! Incarnations and values are compared for equality, and the times of reads for order: any renaming that keeps those is the same state.
 //! What nobody can meet again (a deleted incarnation, a change that is over) is forgotten.
 
-use crate::state::{Before, Change, Fate, History, Inc, Intent, Life, Link, Method, Read, Row, Run, Said, State, Writer, bit};
+use crate::state::{Before, Change, Fate, History, Inc, Intent, Known, Life, Link, Method, Read, Row, Run, Said, State, Writer, bit};
 
 /// The incarnation of a row that is gone for good.
 const DEAD: Inc = 0;
@@ -29,6 +29,8 @@ pub fn fresh_value(s: &State) -> u8 {
 }
 
 fn forget_change(s: &mut State, i: usize) {
+    // A snapshot that holds it still tells its method and its pre-image.
+    let remembered = s.runs.iter().any(|run| matches!(run, Run::Going(g) if g.known[i] != Known::Absent));
     let c = &mut s.changes[i];
     let down = c.owner().is_some_and(|r| s.replicas[r as usize].life == Life::Down);
     if down {
@@ -41,7 +43,7 @@ fn forget_change(s: &mut State, i: usize) {
         Intent::Absent => c.owner().is_none() || down,
         Intent::Writing | Intent::Open => false,
     };
-    if over && c.decided() {
+    if over && c.decided() && !remembered {
         *c = Change { fate: Fate::Done, intent: Intent::Gone, ..Change::new(Method::Put, Writer::Foreign) };
     }
 }

@@ -4,8 +4,9 @@
 //! order is played to its end, so that "nothing stays open for ever" is checked too, which a search for bad states alone cannot see.
 
 use crate::properties::{STUCK, at_rest};
-use crate::protocol::{Action, Protocol, begin, can_expire, known, read};
+use crate::protocol::{Action, Protocol};
 use crate::state::{CHANGES, Fate, Intent, Known, Life, Purpose, RUNS, Read, Run, Said, State, Status};
+use crate::steps::{begin, can_expire, known, read};
 
 /// More rounds than any fair order needs.
 const ROUNDS: usize = 12;

@@ -88,6 +88,8 @@ pub struct Change {
     pub heard: Said,
     pub intent: Intent,
     pub before: Before,
+    /// The intent was written after the change had left, so its pre-image may have been read after it.
+    pub late: bool,
     /// The first incarnation that did not exist yet when the change was announced: "created near the time of forwarding".
     pub floor: Inc,
     /// G has passed since.
@@ -274,6 +276,7 @@ impl Change {
             heard: Said::Nothing,
             intent: Intent::Absent,
             before: Before::None,
+            late: false,
             floor: 0,
             over: false,
             looked: false,

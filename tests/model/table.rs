@@ -99,15 +99,23 @@ pub fn decide(f: &Facts) -> Decision {
         .filter(|i| f.open[*i] && (f.mutant != Mutant::OthersAsInTheSnapshot || f.known[*i] != Known::Absent))
         .map(id)
         .collect();
-    let posts_and_deletes: Vec<Ulid> =
-        open.iter().filter(|o| (0..CHANGES).any(|i| id(i) == **o && f.changes[i].method != Method::Put)).copied().collect();
+    let open: Vec<(Ulid, RealMethod)> =
+        (0..CHANGES).filter(|i| open.contains(&id(*i))).map(|i| (id(i), method(f.changes[i].method))).collect();
     let trigger = match f.purpose {
         Purpose::Intents | Purpose::Take => Trigger::Intents,
         Purpose::Pass => Trigger::Pass { gap: None, may_remove: false },
         Purpose::GapPass => Trigger::Pass { gap: Some(Gap { since: time(2), ok_until: 0 }), may_remove: true },
     };
-    let d = real::decide(r.as_ref(), m.as_ref(), &name, &intents, &posts_and_deletes, trigger);
+    let d = real::decide(r.as_ref(), m.as_ref(), &name, &intents, &open, trigger);
     translate(f, row, &d)
+}
+
+const fn method(m: Method) -> RealMethod {
+    match m {
+        Method::Post => RealMethod::Post,
+        Method::Put => RealMethod::Put,
+        Method::Delete => RealMethod::Delete,
+    }
 }
 
 fn intent(f: &Facts, i: usize, row: Option<Row>) -> Option<IntentFacts> {
@@ -127,13 +135,9 @@ fn intent(f: &Facts, i: usize, row: Option<Row>) -> Option<IntentFacts> {
     let near = row.is_some_and(|r| r.inc >= c.floor);
     Some(IntentFacts {
         id: id(i),
-        method: match c.method {
-            Method::Post => RealMethod::Post,
-            Method::Put => RealMethod::Put,
-            Method::Delete => RealMethod::Delete,
-        },
+        method: method(c.method),
         pre,
-        late: false,
+        late: c.late && f.mutant != Mutant::LatePreImageIsBelieved,
         known,
         past_window: f.known[i] == Known::Expired || f.mutant == Mutant::UnknownEndsAtOnce,
         created: row.map_or(0, |r| time(r.inc)) + if near { 0 } else { -APART },
@@ -173,7 +177,7 @@ fn translate(f: &Facts, row: Option<Row>, d: &real::Decision) -> Decision {
     let mut looked = [false; CHANGES];
     for i in 0..CHANGES {
         ends[i] = d.ended.contains(&id(i)) || (f.mutant == Mutant::OneReadEndsAll && f.open[i]);
-        if f.known[i] == Known::Ok && !ends[i] && !held(f, i, step, row) {
+        if f.known[i] == Known::Ok && !ends[i] && !d.held.contains(&id(i)) {
             // The ladder, with one step in place of several.
             ends[i] = f.changes[i].looked;
             looked[i] = !f.changes[i].looked;
@@ -183,22 +187,9 @@ fn translate(f: &Facts, row: Option<Row>, d: &real::Decision) -> Decision {
         ends = std::array::from_fn(|i| f.known[i] == Known::Ok);
     }
     if f.mutant == Mutant::RemovalEndsThePost && step == Step::Remove {
-        for i in 0..CHANGES {
-            ends[i] |= f.known[i] == Known::Ok;
-        }
+        ends = std::array::from_fn(|i| ends[i] || f.known[i] == Known::Ok);
     }
-    let in_the_way = f.open.iter().any(|open| *open) || f.mirror.is_some_and(|m| m.status == Status::Deleting);
-    let undecided = row.is_some() && (step == Step::Remove || (step == Step::Nothing && in_the_way));
+    // Asked to settle again at once, a pass stays what it is.
+    let undecided = d.undecided || d.again;
     Decision { step, ends, looked, name, undecided }
-}
-
-/// Whether an intent that the table left open waits for something else than its own explanation.
-fn held(f: &Facts, i: usize, step: Step, row: Option<Row>) -> bool {
-    let (Some(row), Some(m)) = (row, f.mirror) else { return false };
-    let elsewhere = m.link != Link::To(row.inc);
-    match f.changes[i].method {
-        Method::Post => step == Step::Remove || m.status == Status::Deleting || m.link == Link::Created,
-        Method::Put => elsewhere && step == Step::Nothing,
-        Method::Delete => false,
-    }
 }
