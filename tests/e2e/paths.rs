@@ -381,24 +381,31 @@ async fn twins(world: &World, fairlead: &crate::support::process::Fairlead) {
         |n| (format!("{n}\u{200b}"), format!("{n}%E2%80%8B")),
         |n| (n.replace('a', "\u{430}"), n.replace('a', "%D0%B0")),
     ];
-    for (i, form) in forms.iter().enumerate() {
-        let name = format!("accss{i}");
-        let (twin, path) = form(&name);
-        // The account, its twin by POST, by PUT, by PUT on its path, and the twin's DELETE; each is looked at by itself.
-        let steps = [
-            super::world::post(&name, "1"),
-            super::world::post(&twin, "2"),
-            put(&twin, "3"),
-            Request::new("PUT", &format!("/credentials/{path}")).json(definition(&twin, "4").to_string()),
-            Request::new("DELETE", &format!("/credentials/{path}")),
-            super::world::post(&twin, "5"),
-            Request::new("DELETE", &format!("/credentials/{name}")),
-        ];
-        for (j, step) in steps.iter().enumerate() {
-            let answer = send(port, step).await;
-            let what = format!("twin {i}, step {j} ({} {})", step.method, answer.status);
-            ledger.note(world, &what, step.method == "POST").await;
-            ledger.check(world, fairlead, &what).await;
+    // The account, its twin by POST, by PUT, by PUT on its path, and the twin's DELETE; one step for all forms, then a look.
+    let steps: Vec<[Request; 7]> = forms
+        .iter()
+        .enumerate()
+        .map(|(i, form)| {
+            let name = format!("accss{i}");
+            let (twin, path) = form(&name);
+            [
+                super::world::post(&name, "1"),
+                super::world::post(&twin, "2"),
+                put(&twin, "3"),
+                Request::new("PUT", &format!("/credentials/{path}")).json(definition(&twin, "4").to_string()),
+                Request::new("DELETE", &format!("/credentials/{path}")),
+                super::world::post(&twin, "5"),
+                Request::new("DELETE", &format!("/credentials/{name}")),
+            ]
+        })
+        .collect();
+    for step in 0..7 {
+        for (form, requests) in steps.iter().enumerate() {
+            let request = &requests[step];
+            let answer = send(port, request).await;
+            let what = format!("twin {form}, step {step} ({} {})", request.method, answer.status);
+            ledger.note(world, &what, request.method == "POST").await;
         }
+        ledger.check(world, fairlead, &format!("after step {step}")).await;
     }
 }
