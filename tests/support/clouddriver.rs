@@ -193,7 +193,13 @@ sql:
       user: {user}
       password: {user}
   migration: {{ jdbcUrl: "{jdbc}", user: {user}, password: {user} }}
-kubernetes.enabled: true
+kubernetes:
+  enabled: true
+  # There is no cluster: what would ask one may fail at once.
+  kubectl.executable: "false"
+  cache.enabled: false
+  verifyAccountHealth: false
+  loadNamespacesInAccount: false
 account.storage: {{ enabled: true, kubernetes.enabled: true }}
 credentials.poller:
   enabled: true
