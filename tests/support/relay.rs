@@ -106,7 +106,10 @@ async fn connection(client: TcpStream, target: (String, u16), mut mode: watch::R
             let mut buffer = vec![0; 64 * 1024];
             while let Ok(n) = server_in.read(&mut buffer).await {
                 if n == 0 { break; }
-                if *down_mode.borrow() == Mode::LoseAnswers || committing.load(Ordering::SeqCst) {
+                let now = *down_mode.borrow();
+                // PostgreSQL's driver prepares its COMMIT once; then only the answer says the word.
+                let commits = committing.load(Ordering::SeqCst) || (now == Mode::LoseCommits && says_commit(&buffer[..n]));
+                if now == Mode::LoseAnswers || commits {
                     lost.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
