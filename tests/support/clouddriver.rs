@@ -4,6 +4,8 @@
 //! holds the `clouddriver.yml` which we write, and has to stay in the foreground. A name that begins with `5.` is taken for the
 //! older generation (Spring Boot 2), which wants no dialect for MariaDB.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -66,7 +68,11 @@ impl Clouddriver {
         let port = free_port();
         let name = format!("clouddriver-{}-{}-{port}", generation.name, server.word());
         let folder = folder(&name);
-        std::fs::write(folder.join("clouddriver.yml"), yaml(generation, server, &jdbc, &user, port, more)).expect("a configuration file");
+        let kubectl = folder.join("kubectl");
+        std::fs::write(&kubectl, "#!/bin/sh\nsleep 0.05\necho '{\"kind\":\"List\",\"items\":[]}'\n").expect("a script");
+        std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).expect("a script that runs");
+        std::fs::write(folder.join("clouddriver.yml"), yaml(generation, server, &jdbc, &user, port, &kubectl, more))
+            .expect("a configuration file");
         let mut command = Command::new("sh");
         // exec: so that the process we kill is Clouddriver itself.
         command.arg("-c").arg(format!("exec {} \"$0\"", generation.command)).arg(&folder);
@@ -166,7 +172,7 @@ pub async fn accounts(sql: &Sql) -> Vec<StoredAccount> {
         .collect()
 }
 
-fn yaml(generation: &Generation, server: Server, jdbc: &str, user: &str, port: u16, more: &str) -> String {
+fn yaml(generation: &Generation, server: Server, jdbc: &str, user: &str, port: u16, kubectl: &Path, more: &str) -> String {
     let dialect = match (server, generation.is_old()) {
         (Server::Postgres, _) => "      dialect: POSTGRES\n",
         // Without it, it starts and every write is 500; the older one takes it for an unknown dialect.
@@ -195,8 +201,8 @@ sql:
   migration: {{ jdbcUrl: "{jdbc}", user: {user}, password: {user} }}
 kubernetes:
   enabled: true
-  # There is no cluster: what would ask one may fail at once.
-  kubectl.executable: "false"
+  # There is no cluster: a script answers for it. (Clouddriver's loader hangs for ever on a program that ends at once.)
+  kubectl.executable: {kubectl}
   cache.enabled: false
   verifyAccountHealth: false
   loadNamespacesInAccount: false
@@ -210,6 +216,7 @@ logging:
   config: classpath:logback-defaults.xml
   level.root: ERROR
 {more}
-"#
+"#,
+        kubectl = kubectl.display()
     )
 }
