@@ -41,7 +41,8 @@ pub async fn run(report: &Report, world: &World) {
                         .account(move |n| account.replace("TAG", n)),
                 );
             }
-            for &(account, target) in NAMED.iter().filter(|(_, target)| !target.contains("%20")) {
+            // An account whose name is no file name may never go live: Clouddriver writes a file for each.
+            for &(account, target) in NAMED.iter().filter(|(account, target)| !target.contains("%20") && !account.contains('/')) {
                 cases.push(
                     Case::new(format!("PUT {target}"), Needs::Live, move |n| {
                         let name = account.replace("TAG", n);
