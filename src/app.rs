@@ -132,7 +132,13 @@ impl App {
         tasks.spawn(admin::serve(listener, state, admin_stop.clone()));
 
         // What cannot become right by waiting ends the start; the rest is waited for while traffic passes.
-        let ready = Startup { store: store.clone(), source, engine: engine.clone(), observed: observed.clone() };
+        let ready = Startup {
+            store: store.clone(),
+            source,
+            engine: engine.clone(),
+            observed: observed.clone(),
+            mirroring: settings.interceptor.enabled && settings.dynamic_accounts_enabled,
+        };
         let (first, heard) = oneshot::channel();
         tasks.spawn(ready.keep_trying(first, stop.child_token()));
         match tokio::time::timeout(FIRST_CONTACT, heard).await {
@@ -224,6 +230,8 @@ struct Startup {
     source: Source,
     engine: Arc<Engine>,
     observed: Arc<Mutex<Observed>>,
+    /// The interceptor is on. Off, the mirror is only looked at: no epoch, no passes.
+    mirroring: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -267,8 +275,10 @@ impl Startup {
             Err(e) if e.is_transient() => warn!(error = %e, "Clouddriver's accounts cannot be read yet"),
             Err(e) => return Err(e.into()),
         }
-        self.engine.register_now().await?;
-        self.engine.start();
+        if self.mirroring {
+            self.engine.register_now().await?;
+            self.engine.start();
+        }
         self.observed.lock().unwrap_or_else(PoisonError::into_inner).database = DatabaseState::Up;
         Ok(())
     }
