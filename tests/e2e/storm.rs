@@ -291,11 +291,13 @@ async fn faults(
             _ => {}
         }
         let fairlead = &mut fairleads[which];
+        note_kill();
         fairlead.kill();
         fairlead.launch_again();
         if round % 6 == 5 {
             // Again, while it recovers.
             tokio::time::sleep(Duration::from_millis(rng.u64(..200))).await;
+            note_kill();
             fairlead.kill();
             fairlead.launch_again();
         }
@@ -455,13 +457,26 @@ fn change_of<'a>(mark: &str, log: &'a HashMap<u32, Change>) -> Option<(u32, &'a 
     log.get(&id).map(|c| (id, c))
 }
 
-/// Whether a POST or DELETE of the same name had an unknown outcome while this change made the row.
+/// When processes were killed, in all storms.
+static KILLS: std::sync::Mutex<Vec<Instant>> = std::sync::Mutex::new(Vec::new());
+
+fn note_kill() {
+    KILLS.lock().expect("no storm panicked here").push(Instant::now());
+}
+
+/// Whether a process was killed so soon after this change was answered that the mirror may not have settled it: open at a kill.
+fn unsettled_at_a_kill(change: &Change) -> bool {
+    let soon = Duration::from_secs(2);
+    KILLS.lock().expect("no storm panicked here").iter().any(|k| change.sent <= *k && *k <= change.ended + soon)
+}
+
+/// Whether a POST or DELETE of the same name was open at a kill, or had an unknown outcome, while this change made the row.
 fn may_have_entered(log: &HashMap<u32, Change>, made: &Change) -> bool {
     let window = UNKNOWN_WINDOW + Duration::from_secs(4);
     log.values().any(|c| {
         c.name == made.name
             && matches!(c.kind, Kind::Post | Kind::Delete)
-            && c.heard == Heard::Unknown
+            && (c.heard == Heard::Unknown || unsettled_at_a_kill(c))
             && c.sent <= made.ended + Duration::from_secs(4)
             && made.sent <= c.ended + window
     })
