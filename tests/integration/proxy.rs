@@ -1,7 +1,11 @@
 //! Claims about the data plane, between raw sockets: what a client wrote is what the origin read, and back, byte for byte; and when
 //! something breaks, nobody takes it for whole.
 
+mod broken;
 mod drain;
 mod faults;
 mod fidelity;
+mod limits;
+mod pace;
+mod pool;
 mod raw;

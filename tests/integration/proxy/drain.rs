@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use fairlead::proxy::{Drained, Handle};
 
-use super::raw::{End, NEVER, Origin, Proxy};
+use super::raw::{End, GET, NEVER, OK, Origin, Proxy};
 
-const GET: &str = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const LONG: Duration = Duration::from_secs(20);
 
 fn drain(handle: Handle, timeout: Duration) -> Drained {

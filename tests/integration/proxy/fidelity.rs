@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use super::raw::{End, NEVER, Origin, Proxy, Wire};
+use super::raw::{End, NEVER, OK, Origin, Proxy, Wire};
 
 /// Sends `request` through a proxy to an origin that answers `answer` and closes; what each side read.
 fn through(request: &str, answer: &'static str) -> (String, String) {
@@ -34,7 +34,6 @@ fn passes_unchanged(request: &str, answer: &'static str) {
 }
 
 const GET: &str = "GET /applications?restricted=false&expand=true HTTP/1.1\r\nHost: clouddriver:7002\r\n\r\n";
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[test]
 fn names_keep_their_case_and_headers_their_order() {

@@ -11,6 +11,17 @@ use fairlead::proxy::{Handle, Metrics, Upstream, respond::Respond, serve, upstre
 /// Long enough for anything that will ever come; a test that waits so long has failed.
 pub const NEVER: Duration = Duration::from_secs(30);
 
+/// The plainest request.
+pub const GET: &str = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// The plainest answer.
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// The body of an answer of ours.
+pub fn json(answer: &str) -> serde_json::Value {
+    serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+}
+
 /// One end of a connection.
 pub struct Wire {
     stream: TcpStream,
