@@ -37,7 +37,7 @@ impl Report {
         }));
         Self {
             words,
-            long_storm: std::env::var_os("FAIRLEAD_STORM").is_some_and(|v| v == "long"),
+            long_storm: std::env::var_os("FAIRLEAD_E2E_STORM").is_some_and(|v| v == "long"),
             state: Mutex::default(),
             started: Instant::now(),
         }
