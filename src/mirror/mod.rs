@@ -10,6 +10,9 @@ pub mod change;
 pub mod decide;
 pub mod engine;
 mod epoch;
+#[cfg(feature = "failpoints")]
+#[doc(hidden)]
+pub mod failpoint;
 pub mod handle;
 pub mod metrics;
 mod pass;
@@ -28,13 +31,14 @@ pub const MARKER: &str = "fairlead-gap";
 /// Readings after which an acknowledged change that nothing explains waits for a sweep.
 pub const LADDER_STEPS: u32 = engine::LADDER.len() as u32;
 
-/// A step of the mirror at which the crash tests end the process (`FAILPOINTS=name=return`). Nothing without the feature.
+/// A step of the mirror at which tests end the process (`FAILPOINTS=name=return`) or hold it (`FAILPOINTS=name=return(FILE)`, see
+/// [`failpoint`]). Nothing without the feature.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! crash_point {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]
-        fail::fail_point!($name, |_| std::process::abort())
+        $crate::mirror::failpoint::meet($name)
     };
 }
 

@@ -33,7 +33,7 @@ pub async fn run(report: &Report, world: &World) {
         .case(&world.title("replicas: one of two is killed or paused beyond its lease, the other takes over"), async {
             world.fresh().await;
             let fairleads = vec![start(world.setup("lease-1").stormy()).await, start(world.setup("lease-2").stormy()).await];
-            storm(world, fairleads, Plan { names: 6, clients: 4, changes: 120, rounds: 3, ..Plan::default() }).await;
+            storm(world, fairleads, Plan { names: 6, clients: 4, changes: 120, rounds: 5, ..Plan::default() }).await;
         })
         .await;
 }

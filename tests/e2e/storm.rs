@@ -282,9 +282,9 @@ async fn faults(
                 }
             }
             4 => {
-                // Longer than the lease: changes that were journalled and not forwarded must not be forwarded any more.
-                fairleads[which].pause();
-                tokio::time::sleep(Duration::from_millis(2600)).await;
+                // Longer than the lease, and longer than a journalled change may wait until it is forwarded (half the window).
+                fairleads[which].pause().await;
+                tokio::time::sleep(UNKNOWN_WINDOW / 2 + Duration::from_millis(600)).await;
                 fairleads[which].resume();
                 tokio::time::sleep(Duration::from_millis(rng.u64(..60))).await;
             }

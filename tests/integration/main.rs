@@ -12,6 +12,8 @@ mod intercept;
 mod mirror;
 mod proxy;
 mod source;
+#[cfg(feature = "failpoints")]
+mod stopped;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;

@@ -48,6 +48,21 @@ impl Process {
         let _ = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
     }
 
+    /// Stops it, and waits until no thread of it runs: the signal alone only says that they will stop soon.
+    pub async fn stop(&self) {
+        self.signal("STOP");
+        let stopped = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
+        let start = Instant::now();
+        loop {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("the threads of a process");
+            if threads.flatten().all(|t| std::fs::read_to_string(t.path().join("stat")).is_ok_and(stopped)) {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "{} does not stop", self.name);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -234,8 +249,8 @@ impl Fairlead {
     }
 
     /// Stops the world for it (`SIGSTOP`).
-    pub fn pause(&self) {
-        self.process.signal("STOP");
+    pub async fn pause(&self) {
+        self.process.stop().await;
     }
 
     /// Whether the process has ended by itself.
