@@ -4,16 +4,11 @@ use std::net::TcpStream;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use fairlead::proxy::{Drained, Handle};
+use fairlead::proxy::Drained;
 
-use super::raw::{End, GET, NEVER, OK, Origin, Proxy};
+use super::raw::{End, GET, NEVER, OK, Origin, Proxy, drain};
 
 const LONG: Duration = Duration::from_secs(20);
-
-fn drain(handle: Handle, timeout: Duration) -> Drained {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(NEVER, handle.drain(timeout)).await }).expect("a drain has a bound")
-}
 
 /// An origin that says when a request has come, and answers when told.
 fn gated() -> (Origin, mpsc::Receiver<()>, mpsc::SyncSender<()>) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use fairlead::proxy::{Handle, Metrics, Upstream, respond::Respond, serve, upstream};
+use fairlead::proxy::{Drained, Handle, Metrics, Upstream, respond::Respond, serve, upstream};
 
 /// Long enough for anything that will ever come; a test that waits so long has failed.
 pub const NEVER: Duration = Duration::from_secs(30);
@@ -102,21 +102,12 @@ impl Wire {
 
     /// A whole message: its head, and a body of known length or in chunks.
     pub fn message(&mut self) -> Result<String, End> {
-        let mut message = self.until("\r\n\r\n")?;
-        let head = message.to_ascii_lowercase();
-        if let Some(length) = head.split("\r\ncontent-length: ").nth(1) {
-            let length = length.split("\r\n").next().unwrap().parse().unwrap();
-            message += &self.exactly(length)?;
-        } else if head.contains("\r\ntransfer-encoding: chunked") {
-            while !message.ends_with("\r\n0\r\n") {
-                message += &self.until("\r\n")?;
+        loop {
+            if let Some(length) = whole(&self.buffer) {
+                return Ok(text(self.buffer.drain(..length)));
             }
-            // Trailers, if any, and the empty line.
-            while !message.ends_with("\r\n\r\n") {
-                message += &self.until("\r\n")?;
-            }
+            self.more()?;
         }
-        Ok(message)
     }
 
     pub fn end_writing(&self) {
@@ -126,6 +117,51 @@ impl Wire {
 
 fn text(bytes: impl Iterator<Item = u8>) -> String {
     String::from_utf8(bytes.collect()).unwrap()
+}
+
+/// The length of the first message, once all of it is there. Read as strictly as can be: what is odd never ends.
+pub fn whole(bytes: &[u8]) -> Option<usize> {
+    let line = |from: usize| bytes[from..].windows(2).position(|w| w == b"\r\n").map(|n| (&bytes[from..from + n], from + n + 2));
+    let (mut length, mut chunked) = (0, false);
+    let (_, mut at) = line(0)?;
+    loop {
+        let (header, next) = line(at)?;
+        at = next;
+        if header.is_empty() {
+            break;
+        }
+        let header = String::from_utf8_lossy(header).to_ascii_lowercase();
+        if let Some((name, value)) = header.split_once(':') {
+            match name {
+                "content-length" => length = value.trim().parse().ok()?,
+                "transfer-encoding" => chunked = value.trim() == "chunked",
+                _ => {}
+            }
+        }
+    }
+    if !chunked {
+        return (bytes.len() >= at + length).then_some(at + length);
+    }
+    loop {
+        let (size, next) = line(at)?;
+        let size = std::str::from_utf8(size).ok()?.split(';').next()?;
+        let size = usize::from_str_radix(size, 16).ok().filter(|_| size.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        if size == 0 {
+            at = next;
+            break;
+        }
+        at = next.checked_add(size)?.checked_add(2)?;
+        if bytes.get(at - 2..at)? != b"\r\n" {
+            return None;
+        }
+    }
+    loop {
+        let (trailer, next) = line(at)?;
+        at = next;
+        if trailer.is_empty() {
+            return Some(at);
+        }
+    }
 }
 
 /// A server that does with each connection what its script says.
@@ -220,4 +256,10 @@ pub fn listen() -> fairlead::proxy::serve::Config {
         header_timeout: Duration::from_secs(30),
         max_connections: 1000,
     }
+}
+
+/// Drains, and waits until it is over.
+pub fn drain(handle: Handle, timeout: Duration) -> Drained {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(NEVER, handle.drain(timeout)).await }).expect("a drain has a bound")
 }
