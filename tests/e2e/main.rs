@@ -8,6 +8,7 @@ mod api_mode;
 mod bodies;
 mod corpus;
 mod differential;
+mod late;
 mod outages;
 mod paths;
 mod plain;
@@ -93,6 +94,7 @@ async fn suites(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
     through_gate::run(report, world, gate).await;
     paths::run(report, world).await;
     unknown::run(report, world).await;
+    late::run(report, world).await;
     rights::run(report, world).await;
     outages::run(report, world).await;
     replicas::run(report, world).await;
