@@ -25,10 +25,10 @@ pub struct GapRow {
     pub now: i64,
 }
 
-/// Registers a new epoch, and notes when the first one ever was.
+/// Registers a new epoch, and notes when the first one ever was. Registered again, nothing changes.
 ///
 /// # Errors
-/// The database's.
+/// The database's. After an unclear one, register it again.
 pub async fn open(db: &Db, id: &str, replica: &str) -> Result<()> {
     let first = match db.dialect() {
         Dialect::MySql => "insert into fairlead_meta (k, v) values ('first_epoch_ms', {now}) on duplicate key update v = fairlead_meta.v",
@@ -36,13 +36,17 @@ pub async fn open(db: &Db, id: &str, replica: &str) -> Result<()> {
         Dialect::Sqlite => "insert into fairlead_meta (k, v) values ('first_epoch_ms', {now}) on conflict (k) do nothing",
     };
     db.exec(first, args![]).await?;
-    db.exec(
-        "insert into fairlead_epochs (id, replica, opened_ms, ok_until_ms, alive_ms, beat, state, passes) \
-         values (?, ?, {now}, {now}, {now}, 0, 'open', 0)",
-        args![id, replica],
-    )
-    .await
-    .map(drop)
+    let epoch = match db.dialect() {
+        Dialect::MySql => {
+            "insert into fairlead_epochs (id, replica, opened_ms, ok_until_ms, alive_ms, beat, state, passes) \
+             values (?, ?, {now}, {now}, {now}, 0, 'open', 0) on duplicate key update id = fairlead_epochs.id"
+        }
+        Dialect::Postgres | Dialect::Sqlite => {
+            "insert into fairlead_epochs (id, replica, opened_ms, ok_until_ms, alive_ms, beat, state, passes) \
+             values (?, ?, {now}, {now}, {now}, 0, 'open', 0) on conflict (id) do nothing"
+        }
+    };
+    db.exec(epoch, args![id, replica]).await.map(drop)
 }
 
 /// When the first epoch ever was opened: before it there was nothing to miss.

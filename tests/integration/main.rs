@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 #[allow(clippy::disallowed_methods, reason = "threads of the test's own play client and origin here")]
 mod intercept;
+mod lost;
 mod mirror;
 mod proxy;
 mod source;

@@ -9,3 +9,4 @@ pub mod gate;
 pub mod http;
 pub mod process;
 pub mod relay;
+pub mod wire;

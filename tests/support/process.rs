@@ -1,10 +1,12 @@
 //! The `fairlead` binary as an operator runs it: a process with a configuration file, which can be killed, paused and drained.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::http;
@@ -16,9 +18,19 @@ pub fn folder(name: &str) -> PathBuf {
     path
 }
 
-/// A port that was free a moment ago.
+/// Ports that were given out.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port that was free a moment ago, and that no client comes to have: it lies below those that Linux gives to outgoing connections,
+/// so a process that is killed finds it free when it starts again.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+    loop {
+        let port = fastrand::u16(10_000..32_000);
+        let new = GIVEN.lock().expect("no panic while it is held").insert(port);
+        if new && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A child process with a log file, killed at the latest when the value is dropped.
@@ -120,6 +132,8 @@ pub struct Setup {
     pub window: Duration,
     /// `fairlead.replica.lease`; the heartbeat is a fraction of it.
     pub lease: Duration,
+    /// `window` and `lease` are set; otherwise they are as shipped.
+    pub scaled: bool,
     /// `FAILPOINTS`, for a build that has them.
     pub failpoints: Option<String>,
 }
@@ -138,6 +152,7 @@ impl Setup {
             more: String::new(),
             window: UNKNOWN_WINDOW,
             lease: Duration::from_secs(2),
+            scaled: true,
             failpoints: None,
         }
     }
@@ -160,6 +175,12 @@ impl Setup {
         self
     }
 
+    /// With every time as it is shipped.
+    pub fn unscaled(mut self) -> Self {
+        self.scaled = false;
+        self
+    }
+
     /// Sets how soon a silent replica is taken for dead.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
@@ -176,17 +197,19 @@ impl Setup {
     fn yaml(&self) -> String {
         let mut yaml = format!(
             "server: {{ address: 127.0.0.1, port: {} }}\n\
-             fairlead:\n  admin: {{ address: 127.0.0.1, port: {} }}\n  replica: {{ id: {}, lease: {}ms, heartbeat: {}ms }}\n\
-             kubesvc.dynamicAccounts.interceptor.unknownOutcomeWindow: {}ms\n\
+             fairlead:\n  admin: {{ address: 127.0.0.1, port: {} }}\n  replica.id: {}\n\
              services.clouddriver.baseUrl: http://127.0.0.1:{}\n",
-            self.port,
-            self.admin_port,
-            self.name,
-            self.lease.as_millis(),
-            self.lease.as_millis() / 7,
-            self.window.as_millis(),
-            self.clouddriver_port
+            self.port, self.admin_port, self.name, self.clouddriver_port
         );
+        if self.scaled {
+            yaml.push_str(&format!(
+                "fairlead.replica: {{ lease: {}ms, heartbeat: {}ms }}\n\
+                 kubesvc.dynamicAccounts.interceptor.unknownOutcomeWindow: {}ms\n",
+                self.lease.as_millis(),
+                self.lease.as_millis() / 7,
+                self.window.as_millis()
+            ));
+        }
         if let Some((jdbc, user)) = &self.database {
             yaml.push_str(&format!(
                 "sql:\n  enabled: true\n  connectionPools:\n    default:\n      default: true\n      jdbcUrl: {jdbc}\n      user: {user}\n      password: {user}\n"

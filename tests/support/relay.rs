@@ -1,12 +1,14 @@
 //! A TCP relay that can fail: it stands between Fairlead and its database, or between Fairlead and Clouddriver.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+use super::wire::Wire;
 
 /// What the relay does with bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Relay {
     mode: watch::Sender<Mode>,
     /// How many answers were lost.
     lost: Arc<AtomicU32>,
+    /// The statement whose next answer is lost, and the mode after that.
+    next: Arc<Mutex<Option<(&'static str, Mode)>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -41,16 +45,18 @@ impl Relay {
         let own = listener.local_addr().expect("an address").port();
         let (mode, seen) = watch::channel(Mode::Pass);
         let lost = Arc::new(AtomicU32::new(0));
+        let next = Arc::new(Mutex::new(None));
         let (target, counter) = ((host.to_owned(), port), lost.clone());
+        let losses = Losses { next: next.clone(), mode: mode.clone() };
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let Ok((client, _)) = listener.accept().await else { continue };
                 while connections.try_join_next().is_some() {}
-                connections.spawn(connection(client, target.clone(), seen.clone(), counter.clone()));
+                connections.spawn(connection(client, target.clone(), seen.clone(), counter.clone(), losses.clone()));
             }
         });
-        Self { port: own, mode, lost, task }
+        Self { port: own, mode, lost, next, task }
     }
 
     /// Changes the mode for live connections and new ones.
@@ -66,6 +72,12 @@ impl Relay {
         self.set(before);
     }
 
+    /// Before a database: once a statement that begins so was carried out, its answer and the connection are lost, and then `then`
+    /// is the mode. Only the next one.
+    pub fn lose_next(&self, statement: &'static str, then: Mode) {
+        *self.next.lock().expect("no panic while it is held") = Some((statement, then));
+    }
+
     /// How many answers were lost so far.
     pub fn lost(&self) -> u32 {
         self.lost.load(Ordering::Relaxed)
@@ -78,7 +90,25 @@ impl Drop for Relay {
     }
 }
 
-async fn connection(client: TcpStream, target: (String, u16), mut mode: watch::Receiver<Mode>, lost: Arc<AtomicU32>) {
+/// What [`Relay::lose_next`] has asked for.
+#[derive(Clone)]
+struct Losses {
+    next: Arc<Mutex<Option<(&'static str, Mode)>>>,
+    mode: watch::Sender<Mode>,
+}
+
+impl Losses {
+    /// Whether the answer to this statement is the one.
+    fn has(&self, statement: Option<&str>) -> bool {
+        let mut next = self.next.lock().expect("no panic while it is held");
+        let Some((_, then)) = next.filter(|(begins, _)| statement.is_some_and(|s| s.starts_with(begins))) else { return false };
+        *next = None;
+        self.mode.send_replace(then);
+        true
+    }
+}
+
+async fn connection(client: TcpStream, target: (String, u16), mut mode: watch::Receiver<Mode>, lost: Arc<AtomicU32>, losses: Losses) {
     if *mode.borrow_and_update() == Mode::Refuse {
         return;
     }
@@ -89,12 +119,15 @@ async fn connection(client: TcpStream, target: (String, u16), mut mode: watch::R
     let mut refused = mode.clone();
     let (up_mode, down_mode) = (mode.clone(), mode);
     let committing = AtomicBool::new(false);
+    let wire = Mutex::new(Wire::default());
+    let wire = || wire.lock().expect("no panic while it is held");
     tokio::select! {
         _ = async {
             let mut buffer = vec![0; 64 * 1024];
             while let Ok(n) = client_in.read(&mut buffer).await {
                 if n == 0 { break; }
                 hold(up_mode.clone()).await;
+                wire().client_says(&buffer[..n]);
                 committing.store(*up_mode.borrow() == Mode::LoseCommits && says_commit(&buffer[..n]), Ordering::SeqCst);
                 if server_out.write_all(&buffer[..n]).await.is_err() { break; }
             }
@@ -109,7 +142,9 @@ async fn connection(client: TcpStream, target: (String, u16), mut mode: watch::R
                 let now = *down_mode.borrow();
                 // PostgreSQL's driver prepares its COMMIT once; then only the answer says the word.
                 let commits = committing.load(Ordering::SeqCst) || (now == Mode::LoseCommits && says_commit(&buffer[..n]));
-                if now == Mode::LoseAnswers || commits {
+                wire().server_says(&buffer[..n]);
+                let chosen = losses.has(wire().under_way.as_deref());
+                if now == Mode::LoseAnswers || commits || chosen {
                     lost.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
