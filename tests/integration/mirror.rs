@@ -297,6 +297,32 @@ async fn a_row_that_comes_after_its_announcer_died_is_mirrored_by_the_next_repli
     }
 }
 
+/// Trace 8: the POST was refused because the account was there before, and who heard that has died.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_was_there_before_does_not_enter_by_a_post_whose_announcer_died() {
+    for server in SERVERS {
+        let w = World::new(server).await;
+        let settings = || Interceptor { unknown_outcome_window: Duration::from_secs(2), ..interceptor() };
+        let r1 = w.replica_with("r1", settings()).await;
+        // By a PUT, so it is not mirrored; and young, so that no time tells it from one that the POST made.
+        let put = r1.announce(Method::Put, Some("a")).await;
+        w.put_row("a", "kubernetes", "v1", w.now().await, 1).await;
+        put.finish(ok(Some("a")));
+        w.at_rest(&[&r1]).await;
+        let post = r1.announce(Method::Post, Some("a")).await;
+        std::mem::forget(post);
+        r1.die();
+        let r2 = w.replica_with("r2", settings()).await;
+        eventually("the intent and the gap are looked after", SOON, async || {
+            let open = "select (select count(*) from fairlead_intents) + (select count(*) from fairlead_epochs where replica = 'r1')";
+            (w.db.admin.number(open).await == 0).then_some(())
+        })
+        .await;
+        assert_eq!(w.mirror().await, Vec::<String>::new(), "{server:?}");
+        drop(r2);
+    }
+}
+
 /// Trace 9: two lives of a name before either change settles; the second cluster must not get the first one's state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_active_row_is_not_carried_over_to_the_next_life_of_its_name() {
