@@ -19,7 +19,7 @@ use crate::api::front::{self, FrontLayer};
 use crate::api::{Api, BoxFuture, Settler};
 use crate::config::Settings;
 use crate::mirror::{self, Engine, MirrorStatus};
-use crate::proxy::{self, Upstream, respond::Respond, serve};
+use crate::proxy::{self, Selector, Stack, Upstream, respond::Respond, serve};
 use crate::source::Source;
 use crate::store::{self, Store};
 use crate::telemetry::admin::{self, AdminState};
@@ -172,7 +172,8 @@ impl App {
             move || {
                 let upstream = Upstream::new(proxy::upstream::Config::new(&settings.clouddriver, &settings.proxy), proxy_metrics.thread());
                 let layer = crate::intercept::InterceptLayer::new(&settings, mirror::Handle::new(engine), intercept_metrics);
-                front.layer(Respond::new(layer.layer(upstream)))
+                let service = front.layer(Respond::new(layer.layer(upstream.clone())));
+                Stack { upstream, selector: Selector::new(settings.clouddriver.context_path.clone()), service }
             }
         };
         let proxy = serve::serve(&serve::Config::new(&settings), &proxy_metrics, factory)?;

@@ -1,32 +1,32 @@
 //! One thread's share of the clients: accept, serve each connection, and in the end let them finish.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::SockRef;
+use http::{Request, Response, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
+use super::balance::Seat;
+use super::client::Client;
+use super::link::Link;
 use super::metrics::Up;
 use super::respond::{Summary, error};
-use super::upstream::MAX_BUFFER;
-use super::{Body, Counters};
+use super::select::Selector;
+use super::serve::{Limits, Stack};
+use super::{Body, Counters, Upstream};
 
 /// What the threads are told.
 #[derive(Clone, Copy, Debug)]
@@ -36,25 +36,73 @@ pub(super) enum Phase {
     DrainUntil(Instant),
 }
 
-/// A connection that waited in the kernel's queue when the drain began has this long to send a request.
-const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long before the end of a drain the requests that still wait are answered by us.
+const CUT: Duration = Duration::from_millis(100);
+/// What a thread keeps of the room for heads.
+const SPARE_HEADS: usize = 128;
+const SPARE_HEAD_SIZE: usize = 16 * 1024;
 
 /// The state of one thread's acceptor. Lives on that thread only.
 pub(super) struct Acceptor<S> {
-    pub(super) service: S,
+    pub(super) stack: Stack<S>,
     pub(super) counters: Arc<Counters>,
-    pub(super) header_timeout: Duration,
-    pub(super) max_connections: usize,
+    pub(super) limits: Limits,
+    pub(super) seat: Seat,
 }
 
 /// What the connections of one thread share.
-struct Shared<S> {
-    service: S,
-    counters: Arc<Counters>,
-    draining: Cell<bool>,
-    drain: Notify,
+pub(super) struct Shared<S> {
+    pub(super) service: S,
+    pub(super) upstream: Upstream,
+    pub(super) selector: Selector,
+    pub(super) counters: Arc<Counters>,
+    pub(super) limits: Limits,
+    pub(super) draining: Cell<bool>,
+    /// The drain's time is over: who waits for Clouddriver is answered by us.
+    pub(super) cut: Cell<bool>,
+    /// The connections' tasks, to be told of a change of the two above.
+    tasks: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
     open: Cell<usize>,
     closed: Notify,
+    heads: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+impl<S> Shared<S> {
+    /// More requests are in progress on this thread than may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.counters.in_flight.load(Relaxed) > self.limits.max_in_flight as i64
+    }
+
+    pub(super) fn answered(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        self.counters.answers[class].fetch_add(1, Relaxed);
+    }
+
+    /// The answer to a request that panicked.
+    pub(super) fn panicked(&self, summary: &Summary) -> Response<Body> {
+        self.counters.panics.fetch_add(1, Relaxed);
+        tracing::error!(request_id = summary.id(), method = summary.method(), path = summary.path(), "a request panicked");
+        error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "Fairlead failed on this request; its log says where", None)
+    }
+
+    /// Room for two heads.
+    pub(super) fn spare(&self) -> (Vec<u8>, Vec<u8>) {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_spare(&self, one: Vec<u8>, other: Vec<u8>) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < SPARE_HEADS && one.capacity().max(other.capacity()) <= SPARE_HEAD_SIZE {
+            heads.push((one, other));
+        }
+    }
+
+    fn tell(&self) {
+        for task in self.tasks.borrow().iter().flatten() {
+            task.wake_by_ref();
+        }
+    }
 }
 
 impl<S> Acceptor<S>
@@ -64,16 +112,22 @@ where
     /// Accepts until told to drain, then waits for the connections. Returns when the drain has to end and how many connections
     /// were still open then. To be run inside a `LocalSet`.
     pub(super) async fn run(self, listener: TcpListener, phase: watch::Receiver<Phase>) -> (Instant, usize) {
+        let Self { stack, counters, limits, mut seat } = self;
         let shared = Rc::new(Shared {
-            service: self.service,
-            counters: self.counters,
+            service: stack.service,
+            upstream: stack.upstream,
+            selector: stack.selector,
+            counters,
+            limits,
             draining: Cell::new(false),
-            drain: Notify::new(),
+            cut: Cell::new(false),
+            tasks: RefCell::default(),
+            free: RefCell::default(),
             open: Cell::new(0),
             closed: Notify::new(),
+            heads: RefCell::default(),
         });
-        let limit = Arc::new(Semaphore::new(self.max_connections.min(Semaphore::MAX_PERMITS)));
-        let http = http(self.header_timeout);
+        let places = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
         let mut stop = phase;
         let deadline = {
             let mut stopped = pin!(stopped(&mut stop));
@@ -82,21 +136,26 @@ where
                 let permit = tokio::select! {
                     biased;
                     deadline = stopped.as_mut() => break deadline,
-                    permit = limit.clone().acquire_owned() => permit.ok(),
+                    permit = places.clone().acquire_owned() => permit.ok(),
                 };
                 let accepted = tokio::select! {
                     biased;
                     deadline = stopped.as_mut() => break deadline,
+                    Some(stream) = seat.handed_over() => {
+                        match TcpStream::from_std(stream) {
+                            Ok(stream) => spawn(&shared, stream, permit, seat.taken()),
+                            Err(error) => tracing::debug!(%error, "a connection ended before it began"),
+                        }
+                        continue;
+                    }
                     accepted = listener.accept() => accepted,
                 };
                 match accepted {
                     Ok((stream, _)) => {
                         backoff = Backoff::default();
-                        let task = connection(shared.clone(), http.clone(), stream);
-                        tokio::task::spawn_local(async move {
-                            task.await;
-                            drop(permit);
-                        });
+                        if let Some(stream) = seat.hand_over(stream) {
+                            spawn(&shared, stream, permit, seat.take());
+                        }
                     }
                     Err(error) => {
                         shared.counters.accept_errors.fetch_add(1, Relaxed);
@@ -112,38 +171,48 @@ where
         };
         // Closing a listener resets what waits in its queue, so that is taken out first and gets its one answer.
         if let Ok(listener) = listener.into_std() {
-            let mut last = http.clone();
-            last.keep_alive(false).header_read_timeout(self.header_timeout.min(LAST_CALL));
             while let Ok((stream, _)) = listener.accept() {
                 if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-                    tokio::task::spawn_local(connection(shared.clone(), last.clone(), stream));
+                    spawn(&shared, stream, None, seat.take());
                 }
+            }
+        }
+        for stream in seat.close() {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                spawn(&shared, stream, None, seat.taken());
             }
         }
         // Let the ones just spawned count themselves before the others are told.
         tokio::task::yield_now().await;
         shared.draining.set(true);
-        shared.drain.notify_waiters();
+        shared.tell();
         let all_closed = async {
             while shared.open.get() > 0 {
                 shared.closed.notified().await;
             }
         };
-        let _ = timeout_at(deadline, all_closed).await;
-        (deadline, shared.open.get())
+        let mut all_closed = pin!(all_closed);
+        let cut = deadline.checked_sub(CUT).unwrap_or(deadline);
+        if timeout_at(cut, all_closed.as_mut()).await.is_err() {
+            shared.cut.set(true);
+            let open = shared.open.get();
+            shared.tell();
+            let _ = timeout_at(deadline.max(Instant::now() + CUT), all_closed).await;
+            return (deadline, open);
+        }
+        (deadline, 0)
     }
 }
 
-fn http(header_timeout: Duration) -> Builder {
-    let mut http = Builder::new();
-    // No half-close: a client that shuts its writing side while it waits is taken for gone, and its request is given up. (nginx
-    // does the same.) No date: an answer has the one that Clouddriver gave it.
-    http.timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .preserve_header_case(true)
-        .auto_date_header(false)
-        .max_buf_size(MAX_BUFFER);
-    http
+fn spawn<S>(shared: &Rc<Shared<S>>, stream: TcpStream, place: Option<tokio::sync::OwnedSemaphorePermit>, taken: super::balance::Taken)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
+{
+    let task = connection(shared.clone(), stream);
+    tokio::task::spawn_local(async move {
+        task.await;
+        drop((place, taken));
+    });
 }
 
 /// Resolves with the deadline when the drain begins; a handle that is gone means now.
@@ -175,90 +244,57 @@ impl Backoff {
     }
 }
 
-struct Open<'a, S>(&'a Shared<S>);
+/// A connection's place among the ones that are told things.
+struct Open<S> {
+    shared: Rc<Shared<S>>,
+    at: usize,
+}
 
-impl<S> Drop for Open<'_, S> {
+impl<S> Open<S> {
+    fn new(shared: &Rc<Shared<S>>, waker: Waker) -> Self {
+        let mut tasks = shared.tasks.borrow_mut();
+        let at = match shared.free.borrow_mut().pop() {
+            Some(at) => {
+                tasks[at] = Some(waker);
+                at
+            }
+            None => {
+                tasks.push(Some(waker));
+                tasks.len() - 1
+            }
+        };
+        shared.open.set(shared.open.get() + 1);
+        Self { shared: shared.clone(), at }
+    }
+}
+
+impl<S> Drop for Open<S> {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.closed.notify_waiters();
+        self.shared.tasks.borrow_mut()[self.at] = None;
+        self.shared.free.borrow_mut().push(self.at);
+        self.shared.open.set(self.shared.open.get() - 1);
+        self.shared.closed.notify_waiters();
     }
 }
 
 /// Serves one connection to its end.
-async fn connection<S>(shared: Rc<Shared<S>>, http: Builder, stream: TcpStream)
+async fn connection<S>(shared: Rc<Shared<S>>, stream: TcpStream)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
-    shared.open.set(shared.open.get() + 1);
-    let _open = Open(&shared);
-    shared.counters.accepted.fetch_add(1, Relaxed);
-    let _gauge = Up::new(&shared.counters.connections);
+    // A task's waker stays the same for its whole life.
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let _open = Open::new(&shared, waker);
+    let counters = shared.counters.clone();
+    counters.accepted.fetch_add(1, Relaxed);
+    let _gauge = Up::new(&counters.connections);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
-    // The end of an answer without length to a client of HTTP/1.0 is the end of the connection: only a reset tells that it broke.
-    let old_client = Cell::new(false);
-    let service = service_fn(|request: Request<Incoming>| {
-        old_client.set(request.version() == Version::HTTP_10);
-        handle(&shared, request)
-    });
-    let mut conn = http.serve_connection(TokioIo::new(stream), service);
-    let mut drain = pin!(shared.drain.notified());
-    let mut told = shared.draining.get();
-    let mut registered = false;
-    let ended = poll_fn(|cx| {
-        if !told && shared.draining.get() {
-            told = true;
-            Pin::new(&mut conn).graceful_shutdown();
-        } else if !registered {
-            // Once for the whole life of the connection: the task's waker stays the same, and the flag says the rest.
-            registered = true;
-            let _ = drain.as_mut().poll(cx);
-        }
-        Pin::new(&mut conn).poll(cx)
-    });
-    let ended = AssertUnwindSafe(ended).catch_unwind().await;
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a client's connection ended");
-            if old_client.get() && error.is_user() {
-                let _ = SockRef::from(conn.into_parts().io.inner()).set_linger(Some(Duration::ZERO));
-            }
-        }
-        Err(_) => {
-            shared.counters.panics.fetch_add(1, Relaxed);
-            tracing::error!("a body panicked; its connection is closed");
-        }
+    let link = Link::new(stream, shared.upstream.buffers().clone());
+    if AssertUnwindSafe(Client::new(shared, link).run()).catch_unwind().await.is_err() {
+        counters.panics.fetch_add(1, Relaxed);
+        tracing::error!("a connection panicked and is closed");
     }
-}
-
-/// One request: whatever happens in its services, it is answered, and nothing else notices.
-async fn handle<S>(shared: &Shared<S>, request: Request<Incoming>) -> Result<Response<Body>, Infallible>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
-{
-    let _in_flight = Up::new(&shared.counters.in_flight);
-    let request = request.map(Body::Incoming);
-    let summary = Summary::of(&request);
-    let answer = match AssertUnwindSafe(shared.service.clone().oneshot(request)).catch_unwind().await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(never)) => match never {},
-        Err(_) => {
-            shared.counters.panics.fetch_add(1, Relaxed);
-            tracing::error!(request_id = summary.id(), method = summary.method(), path = summary.path(), "a request panicked");
-            error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "Fairlead failed on this request; its log says where", None)
-        }
-    };
-    let class = usize::from(answer.status().as_u16() / 100).clamp(1, 5) - 1;
-    shared.counters.answers[class].fetch_add(1, Relaxed);
-    tracing::debug!(
-        request_id = summary.id(),
-        method = summary.method(),
-        path = summary.path(),
-        status = answer.status().as_u16(),
-        "answered"
-    );
-    Ok(answer)
 }

@@ -1,113 +1,127 @@
-//! Clouddriver's answer on its way back: what of its head cannot be passed on, and a body that gives its connection back.
-
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+//! Heads and trailers between the bytes of HTTP/1 and the maps of the `http` crate.
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, Version, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::headers::{TransferEncoding, strip_hop_by_hop, transfer_encoding};
-use super::pool::{Conn, Pool};
-use super::{Body, BodyError, Cause};
+use super::wire::head::MAX_LINES;
 
-/// The body of an answer. Read to its clean end it gives the connection back to the pool; broken or dropped before, it closes it.
-pub struct Answer {
-    body: Incoming,
-    lease: Option<(Conn, Rc<Pool>)>,
+/// The headers of a head that was checked before. A line that cannot be one is left out.
+pub(super) fn headers_of(head: &[u8]) -> HeaderMap {
+    let lines = head.iter().position(|b| *b == b'\n').map_or(&head[..0], |end| &head[end + 1..]);
+    trailers_of(lines)
 }
 
-impl Answer {
-    fn ended(&mut self) {
-        if let Some((conn, pool)) = self.lease.take() {
-            pool.give_back(conn);
+/// As [`headers_of`], of lines alone.
+pub(super) fn trailers_of(lines: &[u8]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for line in lines.split(|b| *b == b'\n').take(MAX_LINES) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
+        let (name, value) = (HeaderName::from_bytes(&line[..colon]), HeaderValue::from_bytes(line[colon + 1..].trim_ascii()));
+        if let (Ok(name), Ok(value)) = (name, value) {
+            map.append(name, value);
         }
     }
+    map
 }
 
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = BodyError;
+/// The end of a chunked body.
+pub(super) fn last_chunk(trailers: &HeaderMap) -> Bytes {
+    if trailers.is_empty() {
+        return Bytes::from_static(b"0\r\n\r\n");
+    }
+    let mut out = b"0\r\n".to_vec();
+    write_lines(&mut out, trailers, |_| true);
+    out.extend_from_slice(b"\r\n");
+    out.into()
+}
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        match &frame {
-            // hyper's server asks for nothing after the last byte of a known length, nor after trailers.
-            Some(Ok(frame)) if frame.is_trailers() || this.body.is_end_stream() => this.ended(),
-            Some(Ok(_)) => {}
-            None => this.ended(),
-            Some(Err(_)) => this.lease = None,
+/// The head of a request that did not come over HTTP/1, as it goes to Clouddriver. `exact`: the length of its body, if known.
+pub(super) fn request_head(parts: &Parts, exact: Option<u64>) -> Bytes {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    let target = parts.uri.path_and_query().map_or("/", |t| t.as_str());
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    if !parts.headers.contains_key(header::HOST) {
+        let host = parts.uri.authority().map_or("", |a| a.as_str());
+        push_line(&mut out, b"host", host.as_bytes());
+    }
+    write_lines(&mut out, &parts.headers, |name| {
+        !matches!(
+            name.as_str(),
+            "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" | "http2-settings" | "cookie"
+        )
+    });
+    let mut cookies = parts.headers.get_all(header::COOKIE).iter();
+    if let Some(first) = cookies.next() {
+        // RFC 9113 §8.2.3: HTTP/2 may split them, HTTP/1.1 may not.
+        let mut all = first.as_bytes().to_vec();
+        for cookie in cookies {
+            all.extend_from_slice(b"; ");
+            all.extend_from_slice(cookie.as_bytes());
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        push_line(&mut out, b"cookie", &all);
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// No bytes, under a head that announces a length (0, or that of the answer which a 304 stands for). hyper's server writes
-/// `Content-Length` where it stood only for a body that names it.
-struct Announced(u64);
-
-impl HttpBody for Announced {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Poll::Ready(None)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0)
-    }
-}
-
-/// Makes an answer of ours out of Clouddriver's. `conn` is where it came from.
-pub(super) fn pass_on(answer: Response<Incoming>, conn: Conn, pool: &Rc<Pool>, head_only: bool) -> Result<Response<Body>, Cause> {
-    let (mut parts, body) = answer.into_parts();
-    check(parts.status, &parts.headers, head_only)?;
-    strip_hop_by_hop(&mut parts.headers);
-    // The version is the hop's: hyper writes 1.0 to a client that speaks no more.
-    parts.version = Version::HTTP_11;
-    let body = if body.is_end_stream() {
-        pool.clone().give_back(conn);
-        match parts.headers.get(header::CONTENT_LENGTH) {
-            Some(length) if !head_only => {
-                let length = length.to_str().ok().and_then(|l| l.parse().ok());
-                Body::boxed(Announced(length.ok_or_else(|| bad("its Content-Length is no number"))?))
-            }
-            _ => Body::Empty,
+    match exact {
+        Some(n) if n > 0 && !parts.headers.contains_key(header::CONTENT_LENGTH) => {
+            push_line(&mut out, b"content-length", n.to_string().as_bytes())
         }
-    } else {
-        Body::Answer(Answer { body, lease: Some((conn, pool.clone())) })
+        None => push_line(&mut out, b"transfer-encoding", b"chunked"),
+        _ => {}
+    }
+    out.extend_from_slice(b"\r\n");
+    out.into()
+}
+
+/// How a body of ours is framed over HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// Its length is in the head, or it has none.
+    Plain,
+    Chunked,
+}
+
+/// Writes the head of an answer of our own. `exact`: the length of its body, if known. `close`: the connection ends after it.
+pub(super) fn answer_head(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap, exact: Option<u64>, close: bool) -> Coding {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    write_lines(out, headers, |name| name != header::CONNECTION && name != header::TRANSFER_ENCODING);
+    let bare = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED || headers.contains_key(header::CONTENT_LENGTH);
+    let coding = match exact {
+        _ if bare => Coding::Plain,
+        Some(n) => {
+            push_line(out, b"content-length", n.to_string().as_bytes());
+            Coding::Plain
+        }
+        None => {
+            push_line(out, b"transfer-encoding", b"chunked");
+            Coding::Chunked
+        }
     };
-    Ok(Response::from_parts(parts, body))
+    if close {
+        push_line(out, b"connection", b"close");
+    }
+    out.extend_from_slice(b"\r\n");
+    coding
 }
 
-/// Framing that two readers could read differently is not passed on (and its connection is dropped).
-fn check(status: StatusCode, headers: &HeaderMap, head_only: bool) -> Result<(), Cause> {
-    if status.is_informational() {
-        return Err(bad("101 to a request that asked for no upgrade"));
-    }
-    let has_body = !head_only && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;
-    match transfer_encoding(headers) {
-        TransferEncoding::None => Ok(()),
-        TransferEncoding::Chunked if has_body && headers.contains_key(header::CONTENT_LENGTH) => {
-            Err(bad("both Content-Length and Transfer-Encoding"))
+fn write_lines(out: &mut Vec<u8>, headers: &HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
+    for (name, value) in headers {
+        if keep(name) {
+            push_line(out, name.as_str().as_bytes(), value.as_bytes());
         }
-        TransferEncoding::Repeated | TransferEncoding::Unknown if has_body => Err(bad("a Transfer-Encoding other than chunked")),
-        _ => Ok(()),
     }
 }
 
-fn bad(why: &str) -> Cause {
-    Cause::BadAnswer(why.to_owned())
+fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }

@@ -11,7 +11,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-pub use super::answer::Answer;
+pub use super::call::Answer;
+pub use super::feed::ClientBody;
 
 /// The error of a body that broke off. It carries no bytes of the body.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,8 +23,10 @@ pub enum Body {
     Empty,
     /// Bytes of our own.
     Full(Full<Bytes>),
-    /// Straight from hyper.
+    /// From a client that speaks HTTP/2.
     Incoming(Incoming),
+    /// From a client that speaks HTTP/1.
+    Client(ClientBody),
     /// Clouddriver's answer, which gives its connection back at its end.
     Answer(Answer),
     /// Anything else, such as a body that was looked at.
@@ -51,6 +54,7 @@ impl HttpBody for Body {
             Self::Empty => Poll::Ready(None),
             Self::Full(b) => Pin::new(b).poll_frame(cx).map_err(|e| match e {}),
             Self::Incoming(b) => Pin::new(b).poll_frame(cx).map_err(Into::into),
+            Self::Client(b) => Pin::new(b).poll_frame(cx),
             Self::Answer(b) => Pin::new(b).poll_frame(cx),
             Self::Boxed(b) => b.as_mut().poll_frame(cx),
         }
@@ -61,6 +65,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(b) => b.is_end_stream(),
             Self::Incoming(b) => b.is_end_stream(),
+            Self::Client(b) => b.is_end_stream(),
             Self::Answer(b) => b.is_end_stream(),
             Self::Boxed(b) => b.is_end_stream(),
         }
@@ -71,6 +76,7 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(b) => b.size_hint(),
             Self::Incoming(b) => b.size_hint(),
+            Self::Client(b) => b.size_hint(),
             Self::Answer(b) => b.size_hint(),
             Self::Boxed(b) => b.size_hint(),
         }

@@ -43,7 +43,7 @@ pub enum Cause {
     ClosedUnsent,
     /// The connection broke after the request was (perhaps in part) sent and before the head of an answer.
     #[error("the connection broke before an answer; the request may have been acted on")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] io::Error),
     /// No head of an answer within the response time-out.
     #[error("no answer within {0:?}; the request may have been acted on")]
     ResponseTimeout(Duration),
@@ -53,6 +53,12 @@ pub enum Cause {
     /// The client's body broke off or was malformed; Clouddriver's connection was closed with the body unfinished.
     #[error("not forwarded in full: the request's body broke off")]
     RequestBody,
+    /// The address of Clouddriver is our own.
+    #[error("it is Fairlead itself: what is configured as Clouddriver's address leads back here")]
+    Loop,
+    /// Our own end came before the answer.
+    #[error("no answer before Fairlead had to stop; the request may have been acted on")]
+    Shutdown,
     /// A request that must not be forwarded as it is.
     #[error("not forwarded: {1}")]
     Unforwardable(StatusCode, &'static str),
@@ -60,7 +66,7 @@ pub enum Cause {
 
 impl Cause {
     /// All labels, in the order of [`Cause::index`].
-    pub(super) const LABELS: [&'static str; 10] = [
+    pub(super) const LABELS: [&'static str; 12] = [
         "dns",
         "refused",
         "connect",
@@ -71,6 +77,8 @@ impl Cause {
         "bad_answer",
         "request_body",
         "unforwardable",
+        "loop",
+        "shutdown",
     ];
 
     pub(super) fn index(&self) -> usize {
@@ -85,6 +93,8 @@ impl Cause {
             Self::BadAnswer(_) => 7,
             Self::RequestBody => 8,
             Self::Unforwardable(..) => 9,
+            Self::Loop => 10,
+            Self::Shutdown => 11,
         }
     }
 
@@ -96,9 +106,10 @@ impl Cause {
     /// The status of our answer.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::ConnectTimeout(_) | Self::ResponseTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout(_) | Self::ResponseTimeout(_) | Self::Shutdown => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestBody => StatusCode::BAD_REQUEST,
             Self::Unforwardable(status, _) => *status,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -114,6 +125,8 @@ impl Cause {
             Self::BadAnswer(_) => "UpstreamBadAnswer",
             Self::RequestBody => "RequestBodyBroken",
             Self::Unforwardable(..) => "RequestNotForwardable",
+            Self::Loop => "ProxyLoop",
+            Self::Shutdown => "ProxyShutdown",
         }
     }
 }
@@ -126,8 +139,9 @@ impl Delivery for UpstreamError {
             | Cause::Connect(_)
             | Cause::ConnectTimeout(_)
             | Cause::ClosedUnsent
+            | Cause::Loop
             | Cause::Unforwardable(..) => true,
-            Cause::Broken(_) | Cause::ResponseTimeout(_) | Cause::BadAnswer(_) | Cause::RequestBody => false,
+            Cause::Broken(_) | Cause::ResponseTimeout(_) | Cause::BadAnswer(_) | Cause::RequestBody | Cause::Shutdown => false,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What the data plane counts. Each thread counts for itself (nothing shared on a request's way); a scrape adds up.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -15,7 +16,7 @@ use super::Cause;
 
 /// The data plane's metrics: hand it to [`super::serve()`], and [`Metrics::thread`] to what a thread builds for itself.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(Arc<Mutex<Vec<Arc<Counters>>>>);
+pub struct Metrics(Arc<Mutex<Vec<Arc<Counters>>>>, Arc<OnceLock<SocketAddr>>);
 
 impl Metrics {
     /// Registers `proxy_*`.
@@ -27,9 +28,14 @@ impl Metrics {
 
     /// Counters for one thread to count with; they are summed with all others.
     pub fn thread(&self) -> Arc<Counters> {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters { listen: self.1.clone(), ..Counters::default() });
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
         counters
+    }
+
+    /// Where the data plane listens: a connection to Clouddriver that ends there is a loop.
+    pub(super) fn listening(&self, address: SocketAddr) {
+        let _ = self.1.set(address);
     }
 
     fn sum(&self, read: impl Fn(&Counters) -> u64) -> u64 {
@@ -79,6 +85,9 @@ pub struct Counters {
     pub(super) upstream_errors: [AtomicU64; Cause::LABELS.len()],
     pub(super) pool_opened: AtomicU64,
     pub(super) pool_reused: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) overloaded: AtomicU64,
+    pub(super) listen: Arc<OnceLock<SocketAddr>>,
 }
 
 /// Adds one to a gauge for as long as it lives.
@@ -122,6 +131,12 @@ impl Collector for Metrics {
         counter("proxy_panics", "Panics, each of which ended one request with a 500", self.panics())?;
         counter("proxy_connections_accepted", "Client connections accepted", self.sum(|c| c.accepted.load(Relaxed)))?;
         counter("proxy_accept_errors", "Failures to accept a connection", self.sum(|c| c.accept_errors.load(Relaxed)))?;
+        counter(
+            "proxy_refused",
+            "Requests not forwarded because Clouddriver's server would refuse them",
+            self.sum(|c| c.refused.load(Relaxed)),
+        )?;
+        counter("proxy_overloaded", "Requests answered 503 because too many were in progress", self.sum(|c| c.overloaded.load(Relaxed)))?;
         counter("proxy_pool_opened", "Connections opened to Clouddriver", self.pool_opened())?;
         counter("proxy_pool_reused", "Requests sent on a kept connection to Clouddriver", self.pool_reused())?;
         let mut gauge = |name, help, value: i64| {

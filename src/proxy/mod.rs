@@ -8,21 +8,30 @@
 
 mod accept;
 mod answer;
+mod balance;
 pub mod body;
+mod call;
+mod client;
 mod connect;
 mod error;
-mod headers;
+mod feed;
+mod http2;
+mod link;
 mod listen;
 pub mod metrics;
+mod pass;
 pub mod path;
 mod pool;
 pub mod respond;
+pub mod select;
 pub mod serve;
-mod timing;
+mod tunnel;
 pub mod upstream;
+mod wire;
 
 pub use body::{Body, BodyError};
 pub use error::{Cause, Delivery, UpstreamError};
 pub use metrics::{Counters, Metrics};
-pub use serve::{Drained, Handle, ServeError, serve};
+pub use select::Selector;
+pub use serve::{Drained, Handle, Limits, ServeError, Stack, serve};
 pub use upstream::Upstream;

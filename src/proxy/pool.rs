@@ -5,21 +5,13 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use hyper::client::conn::http1::SendRequest;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use super::Body;
-use super::connect::Peep;
-
-/// A connection that nobody uses at the moment, or the right to use one. Dropped, it closes.
-pub(super) struct Conn {
-    pub(super) send: SendRequest<Body>,
-    pub(super) peep: Peep,
-}
+use super::link::Link;
 
 struct Idle {
-    conn: Conn,
+    link: Link,
     since: Instant,
 }
 
@@ -36,49 +28,39 @@ impl Pool {
         Rc::new(Self { idle: RefCell::default(), purger: RefCell::default(), max_idle, idle_timeout })
     }
 
-    /// The connection that was used last, if one is open.
-    pub(super) fn take(&self) -> Option<Conn> {
-        let now = Instant::now();
+    /// The connection that was used last, if one is open. With `ask`, the kernel is asked whether it is: for a request that is not
+    /// to be sent a second time.
+    pub(super) fn take(&self, ask: bool) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { conn, since }) = idle.pop_back() {
-            if now.duration_since(since) >= self.idle_timeout {
-                // All others have been idle for longer.
-                idle.clear();
-                return None;
-            }
-            if conn.send.is_ready() && conn.peep.is_open() {
-                return Some(conn);
+        let newest = idle.back()?;
+        if newest.since.elapsed() >= self.idle_timeout {
+            // All others have been idle for longer.
+            idle.clear();
+            return None;
+        }
+        while let Some(Idle { link, .. }) = idle.pop_back() {
+            if !ask || link.is_quiet() {
+                return Some(link);
             }
         }
         None
     }
 
-    /// Takes a connection back once it is free: at once if it is, otherwise when the rest of a request's body has left (an answer
-    /// may come before its request has ended). One that never gets free, or is to be closed, is dropped.
-    pub(super) fn give_back(self: Rc<Self>, mut conn: Conn) {
-        if conn.send.is_ready() {
-            self.put(conn);
-        } else if !conn.send.is_closed() {
-            tokio::task::spawn_local(async move {
-                if let Ok(Ok(())) = timeout(self.idle_timeout, conn.send.ready()).await {
-                    self.put(conn);
-                }
-            });
-        }
-    }
-
-    fn put(self: &Rc<Self>, conn: Conn) {
-        let mut idle = self.idle.borrow_mut();
-        if self.max_idle == 0 {
+    /// Takes a connection that is free and quiet.
+    pub(super) fn put(self: &Rc<Self>, mut link: Link) {
+        if self.max_idle == 0 || !link.is_empty() {
             return;
         }
+        link.rest();
+        let mut idle = self.idle.borrow_mut();
         if idle.len() >= self.max_idle {
             idle.pop_front();
         }
-        idle.push_back(Idle { conn, since: Instant::now() });
+        let now = Instant::now();
+        idle.push_back(Idle { link, since: now });
         let mut purger = self.purger.borrow_mut();
         if purger.as_ref().is_none_or(AbortHandle::is_finished) {
-            let task = tokio::task::spawn_local(purge(Rc::downgrade(self), Instant::now() + self.idle_timeout));
+            let task = tokio::task::spawn_local(purge(Rc::downgrade(self), now + self.idle_timeout));
             *purger = Some(task.abort_handle());
         }
     }
@@ -87,7 +69,7 @@ impl Pool {
     fn purge(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|i| now.duration_since(i.since) < self.idle_timeout && !i.conn.send.is_closed());
+        idle.retain(|i| now.duration_since(i.since) < self.idle_timeout && i.link.is_quiet());
         let next = idle.front().map(|i| i.since + self.idle_timeout);
         if next.is_none() {
             *self.purger.borrow_mut() = None;

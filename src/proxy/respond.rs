@@ -46,6 +46,14 @@ pub fn error_bytes(status: StatusCode, exception: &str, message: &str, retry_aft
     answer
 }
 
+/// The answer to who still waits when our own time is over.
+pub(super) fn cut() -> Response<Body> {
+    let message = "Fairlead had to stop before there was an answer; the request may have been acted on";
+    let mut answer = error(StatusCode::GATEWAY_TIMEOUT, "ProxyShutdown", message, None);
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
 /// What a log line may say of a request: never a header's value but its id, never the query.
 #[derive(Clone, Debug)]
 pub(super) struct Summary {
@@ -67,6 +75,11 @@ impl Summary {
 
     pub(super) fn method(&self) -> &str {
         self.method.as_str()
+    }
+
+    /// One line for each answer, where somebody wants so many.
+    pub(super) fn answered(&self, status: StatusCode) {
+        tracing::debug!(request_id = self.id(), method = self.method(), path = self.path(), status = status.as_u16(), "answered");
     }
 
     pub(super) fn path(&self) -> &str {
@@ -128,11 +141,12 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.answer).poll(cx));
-        Poll::Ready(Ok(answer.unwrap_or_else(|error| refuse(&self.summary, &error))))
+        Poll::Ready(Ok(answer.unwrap_or_else(|error| refuse(&self.summary, &error, self.summary.has_body))))
     }
 }
 
-fn refuse(summary: &Summary, failed: &UpstreamError) -> Response<Body> {
+/// The answer to a request that got none. `unread`: its body may not have been read to its end.
+pub(super) fn refuse(summary: &Summary, failed: &UpstreamError, unread: bool) -> Response<Body> {
     tracing::warn!(
         request_id = summary.id(),
         method = summary.method(),
@@ -142,8 +156,8 @@ fn refuse(summary: &Summary, failed: &UpstreamError) -> Response<Body> {
         "{failed}"
     );
     let mut answer = error(failed.cause.status(), failed.cause.exception(), &failed.to_string(), None);
-    if summary.has_body {
-        // Its body may not have been read to its end, and then the connection cannot be used again. Said, not just done: a client
+    if unread {
+        // Then the connection cannot be used again. Said, not just done: a client
         // that finds a kept connection closed may send its next POST twice.
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -192,7 +206,7 @@ mod tests {
             .body(Body::from_bytes("in-body"))
             .unwrap();
         let failed = UpstreamError { hop: "clouddriver:7002".into(), cause: Cause::Refused };
-        tracing::subscriber::with_default(subscriber, || refuse(&Summary::of(&request), &failed));
+        tracing::subscriber::with_default(subscriber, || refuse(&Summary::of(&request), &failed, true));
         let text = log.0.lock().unwrap().clone();
         String::from_utf8(text).unwrap()
     }

@@ -15,7 +15,9 @@ use tokio::time::{Instant, timeout_at};
 use tower::Service;
 
 use super::accept::{Acceptor, Phase};
-use super::{Body, Metrics, listen};
+use super::call::MAX_HEAD;
+use super::select::Selector;
+use super::{Body, Metrics, Upstream, balance, listen};
 
 /// Where and how to serve.
 #[derive(Clone, Debug)]
@@ -24,10 +26,49 @@ pub struct Config {
     pub listen: SocketAddr,
     /// 0: one for each core.
     pub threads: usize,
-    /// For a client to send a request's head; also how long a kept connection may be idle.
+    /// What clients may take.
+    pub limits: Limits,
+}
+
+/// What clients may take of time and room. Counts are for each thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a client to send a request's head, from its first byte (of the first request: from the connect).
     pub header_timeout: Duration,
-    /// For each thread; more wait in the kernel's queue until one ends.
+    /// How long a kept connection may be idle. Longer than clients keep theirs, so that it is they who close.
+    pub idle_timeout: Duration,
+    /// How long a client may neither send what it announced nor take what is due to it.
+    pub stall_timeout: Duration,
+    /// Bytes of a request's head.
+    pub max_head: usize,
+    /// More wait in the kernel's queue until one ends.
     pub max_connections: usize,
+    /// More are answered 503.
+    pub max_in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(330),
+            stall_timeout: Duration::from_secs(120),
+            max_head: MAX_HEAD,
+            max_connections: 16_384,
+            max_in_flight: 8_192,
+        }
+    }
+}
+
+/// What a thread serves with.
+#[derive(Clone)]
+pub struct Stack<S> {
+    /// Clouddriver, for what passes as bytes.
+    pub upstream: Upstream,
+    /// What goes through the service.
+    pub selector: Selector,
+    /// For that, and for all requests by HTTP/2.
+    pub service: S,
 }
 
 impl Config {
@@ -36,9 +77,23 @@ impl Config {
         Self {
             listen: settings.listen,
             threads: settings.proxy.threads,
-            header_timeout: settings.proxy.header_timeout,
-            max_connections: 16_384,
+            limits: Limits { header_timeout: settings.proxy.header_timeout, ..Limits::default() },
         }
+    }
+}
+
+impl<S> Stack<S> {
+    /// Everything goes through the service, and nothing passes as bytes.
+    pub fn looking_into_everything(service: S) -> Self {
+        let nowhere = super::upstream::Config {
+            host: "".into(),
+            port: 0,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: None,
+            pool_idle_timeout: Duration::ZERO,
+            pool_max_idle: 0,
+        };
+        Self { upstream: Upstream::new(nowhere, std::sync::Arc::default()), selector: Selector::everything(), service }
     }
 }
 
@@ -79,7 +134,7 @@ pub struct Handle {
 /// in a request is a 500 there and nowhere else.
 pub fn serve<F, S>(config: &Config, metrics: &Metrics, factory: F) -> Result<Handle, ServeError>
 where
-    F: FnOnce() -> S + Send + Clone + 'static,
+    F: FnOnce() -> Stack<S> + Send + Clone + 'static,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
     let count = match config.threads {
@@ -88,18 +143,19 @@ where
     };
     let listeners = listen::bind(config.listen, count).map_err(|e| ServeError::Listen(config.listen, e))?;
     let address = listeners[0].local_addr().map_err(|e| ServeError::Listen(config.listen, e))?;
+    metrics.listening(address);
     let (phase, receiver) = watch::channel(Phase::Serve);
     let mut handle = Handle { address, phase, threads: Vec::with_capacity(count) };
     let (ready, started) = std::sync::mpsc::sync_channel(count);
-    for (i, listener) in listeners.into_iter().enumerate() {
+    for (i, (listener, seat)) in listeners.into_iter().zip(balance::seats(count)).enumerate() {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
         let (done, ended) = oneshot::channel();
         let (factory, counters, phase, ready) = (factory.clone(), metrics.thread(), receiver.clone(), ready.clone());
-        let (header_timeout, max_connections) = (config.header_timeout, config.max_connections);
+        let limits = config.limits;
         let body = move || {
             let work = async move {
                 let listener = TcpListener::from_std(listener)?;
-                let acceptor = Acceptor { service: factory(), counters, header_timeout, max_connections };
+                let acceptor = Acceptor { stack: factory(), counters, limits, seat };
                 let _ = ready.send(());
                 drop(ready);
                 Ok::<_, io::Error>(acceptor.run(listener, phase).await)

@@ -90,10 +90,10 @@ impl Running {
         let config = proxy_config();
         let metrics = proxy::Metrics::register(&mut Registry::default());
         let proxy = proxy::serve(&config, &metrics, move || {
-            layer.layer(tower::service_fn(move |_: Request<Body>| {
+            proxy::Stack::looking_into_everything(layer.layer(tower::service_fn(move |_: Request<Body>| {
                 counter.fetch_add(1, Ordering::Relaxed);
                 std::future::ready(Ok(Response::new(Body::from_bytes("clouddriver"))))
-            }))
+            })))
         })
         .expect("started");
         Self { port: proxy.local_addr().port(), proxy, stop, reached }
@@ -121,8 +121,7 @@ fn proxy_config() -> proxy::serve::Config {
     proxy::serve::Config {
         listen: "127.0.0.1:0".parse().expect("an address"),
         threads: 1,
-        header_timeout: Duration::from_secs(10),
-        max_connections: 64,
+        limits: proxy::Limits { header_timeout: Duration::from_secs(10), max_connections: 64, ..proxy::Limits::default() },
     }
 }
 

@@ -10,7 +10,7 @@ use fairlead::config::load_text;
 use fairlead::intercept::{InterceptLayer, Metrics};
 use fairlead::mirror::{Announced, Change, Journal, Method, Outcome, Ticket, Verdict};
 use fairlead::proxy::respond::Respond;
-use fairlead::proxy::{Handle, Upstream, serve, upstream};
+use fairlead::proxy::{Handle, Selector, Stack, Upstream, serve, upstream};
 use tower::Layer as _;
 
 /// Long enough for anything that will ever come; a test that waits so long has failed.
@@ -143,7 +143,8 @@ impl Plane {
         let (counted, for_threads, notes) = (metrics.clone(), settings.clone(), notes.clone());
         let factory = move || {
             let upstream = Upstream::new(upstream::Config::new(&for_threads.clouddriver, &for_threads.proxy), counted.thread());
-            Respond::new(InterceptLayer::new(&for_threads, notes, Metrics::default()).layer(upstream))
+            let service = Respond::new(InterceptLayer::new(&for_threads, notes, Metrics::default()).layer(upstream.clone()));
+            Stack { upstream, selector: Selector::new("".into()), service }
         };
         let handle = serve(&serve::Config::new(&settings), &metrics, factory).unwrap();
         Self { handle, runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap() }

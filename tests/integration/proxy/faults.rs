@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use fairlead::proxy::{Body, Metrics, serve};
+use fairlead::proxy::{Body, Metrics, Stack, serve};
 use http::{Request, Response};
 use socket2::SockRef;
 
@@ -102,10 +102,10 @@ fn an_origin_that_never_answers_one_request_delays_no_other_and_ends_in_504() {
 fn a_panic_in_one_request_is_a_500_there_and_nowhere_else() {
     let metrics = Metrics::default();
     let handle = serve(&listen(), &metrics, || {
-        tower::service_fn(|request: Request<Body>| async move {
+        Stack::looking_into_everything(tower::service_fn(|request: Request<Body>| async move {
             assert!(request.uri().path() != "/panic", "on purpose");
             Ok::<_, std::convert::Infallible>(Response::new(Body::from_bytes("fine")))
-        })
+        }))
     })
     .unwrap();
     let mut bystander = Wire::connect(handle.local_addr());
@@ -130,7 +130,9 @@ fn a_second_process_on_the_port_is_refused_and_not_let_in_beside_the_first() {
     let mut config = listen();
     config.listen = proxy.address;
     let second = serve(&config, &Metrics::default(), || {
-        tower::service_fn(|_: Request<Body>| async { Ok::<_, std::convert::Infallible>(Response::new(Body::Empty)) })
+        Stack::looking_into_everything(tower::service_fn(|_: Request<Body>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(Body::Empty))
+        }))
     });
     let text = second.unwrap_err().to_string();
     assert!(text.contains(&proxy.address.to_string()), "{text}");

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use fairlead::proxy::{Body, Metrics, serve};
+use fairlead::proxy::{Body, Metrics, Stack, serve};
 use http::{Request, Response};
 
 use super::raw::{End, GET, Wire, listen};
 
 fn fine(config: &fairlead::proxy::serve::Config, metrics: &Metrics) -> fairlead::proxy::Handle {
     serve(config, metrics, || {
-        tower::service_fn(|_: Request<Body>| async { Ok::<_, std::convert::Infallible>(Response::new(Body::from_bytes("fine"))) })
+        Stack::looking_into_everything(tower::service_fn(|_: Request<Body>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from_bytes("fine")))
+        }))
     })
     .unwrap()
 }
@@ -17,7 +19,7 @@ fn fine(config: &fairlead::proxy::serve::Config, metrics: &Metrics) -> fairlead:
 #[test]
 fn a_head_that_does_not_come_in_time_ends_the_connection_without_a_408() {
     let mut config = listen();
-    config.header_timeout = Duration::from_millis(200);
+    config.limits.header_timeout = Duration::from_millis(200);
     let handle = fine(&config, &Metrics::default());
     let mut client = Wire::connect(handle.local_addr());
     client.write("POST /x HTTP/1.1\r\nHost:");
@@ -28,7 +30,7 @@ fn a_head_that_does_not_come_in_time_ends_the_connection_without_a_408() {
 #[test]
 fn connections_above_the_limit_wait_until_one_ends() {
     let mut config = listen();
-    config.max_connections = 1;
+    config.limits.max_connections = 1;
     let metrics = Metrics::default();
     let handle = fine(&config, &metrics);
     let mut first = Wire::connect(handle.local_addr());

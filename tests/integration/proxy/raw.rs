@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use fairlead::proxy::{Drained, Handle, Metrics, Upstream, respond::Respond, serve, upstream};
+use fairlead::proxy::{Drained, Handle, Limits, Metrics, Selector, Stack, Upstream, respond::Respond, serve, upstream};
 
 /// Long enough for anything that will ever come; a test that waits so long has failed.
 pub const NEVER: Duration = Duration::from_secs(30);
@@ -232,7 +232,11 @@ impl Proxy {
         change(&mut config);
         let metrics = Metrics::default();
         let counters = metrics.clone();
-        let handle = serve(&listen(), &metrics, move || Respond::new(Upstream::new(config, counters.thread()))).unwrap();
+        let handle = serve(&listen(), &metrics, move || {
+            let upstream = Upstream::new(config, counters.thread());
+            Stack { upstream: upstream.clone(), selector: Selector::new("".into()), service: Respond::new(upstream) }
+        })
+        .unwrap();
         Self { address: handle.local_addr(), handle: Some(handle), metrics }
     }
 
@@ -253,8 +257,7 @@ pub fn listen() -> fairlead::proxy::serve::Config {
     fairlead::proxy::serve::Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         threads: 1,
-        header_timeout: Duration::from_secs(30),
-        max_connections: 1000,
+        limits: Limits { max_connections: 1000, ..Limits::default() },
     }
 }
 
