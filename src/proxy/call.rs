@@ -336,10 +336,11 @@ impl Answer {
     fn ended(&mut self) {
         if let Some(call) = self.call.take() {
             let (upstream, outgoing) = *call;
-            if self.persistent && outgoing.is_sent() {
-                if let Some(link) = outgoing.link {
-                    upstream.keep(link);
-                }
+            if self.persistent
+                && outgoing.is_sent()
+                && let Some(link) = outgoing.link
+            {
+                upstream.keep(link);
             }
         }
     }
