@@ -4,10 +4,10 @@
 //! streams: what was collected first, then the rest as it comes. Its framing is kept: a length that was told stays told, a chunked
 //! body stays chunked, trailers follow it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -67,18 +67,46 @@ impl Captured {
         self.rest.is_none().then_some(&self.bytes)
     }
 
-    /// The body to forward. `gate` is asked once, when its first byte is about to leave; if it says no, the body breaks. `gone`
+    /// Nothing of it, not even a length that was told.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_none() && self.bytes.is_empty() && self.trailers.is_none()
+    }
+
+    /// The body to forward. Its first byte waits for `announced`, and then `gate` is asked once; if it says no, the body breaks. `gone`
     /// tells that the client left before an answer: then an end that nobody announced is not believed.
-    pub(super) fn replay(self, gate: impl FnOnce() -> bool + 'static, gone: Rc<Cell<bool>>) -> Body {
+    pub(super) fn replay(self, announced: Announcement, gate: impl FnOnce() -> bool + 'static, gone: Rc<Cell<bool>>) -> Body {
         Body::boxed(Replay {
             prefix: Some(self.bytes).filter(|b| !b.is_empty()),
             rest: self.rest,
             trailers: self.trailers,
             left: self.exact,
+            announced,
             gate: Some(Box::new(gate)),
             gone,
             ended: false,
         })
+    }
+}
+
+/// Whether a change has been announced: what its body waits for, while its head may be on its way.
+#[derive(Clone, Default)]
+pub(super) struct Announcement(Rc<(Cell<bool>, RefCell<Option<Waker>>)>);
+
+impl Announcement {
+    /// It has.
+    pub(super) fn made(&self) {
+        self.0.0.set(true);
+        if let Some(waiting) = self.0.1.take() {
+            waiting.wake();
+        }
+    }
+
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.0.0.get() {
+            return Poll::Ready(());
+        }
+        *self.0.1.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -87,6 +115,7 @@ struct Replay {
     rest: Option<Body>,
     trailers: Option<HeaderMap>,
     left: Option<u64>,
+    announced: Announcement,
     gate: Option<Box<dyn FnOnce() -> bool>>,
     gone: Rc<Cell<bool>>,
     ended: bool,
@@ -108,6 +137,7 @@ impl HttpBody for Replay {
         if this.ended {
             return Poll::Ready(None);
         }
+        ready!(this.announced.poll(cx));
         if this.gate.take().is_some_and(|gate| !gate()) {
             this.ended = true;
             return Poll::Ready(Some(Err("the change was announced too long ago to be forwarded now".into())));

@@ -4,7 +4,10 @@
 //! The waiting handler gets the answer's head from it, and the body through [`relay`].
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -14,10 +17,11 @@ use tokio::time::{Instant, timeout_at};
 use tower::Service;
 use ulid::Ulid;
 
+use super::capture::Announcement;
 use super::layer::Shared;
 use super::metrics::{Metrics, NotForwarded, outcome_text};
 use super::{capture, deny, hints, media, outcome, relay};
-use crate::mirror::{Change, Journal, Method, Outcome, Refusal, Ticket, Verdict};
+use crate::mirror::{Announced, Change, Journal, Method, Outcome, Refusal, Ticket, Verdict};
 use crate::proxy::respond::{self, REQUEST_ID};
 use crate::proxy::{Body, Delivery};
 
@@ -94,14 +98,8 @@ where
 
     let unread = captured.as_ref().is_some_and(|c| c.whole().is_none());
     let change = Change { id: Ulid::generate(), method, name: name.clone(), request_id: request_id.clone() };
-    let ticket = match journal.announce(change).await {
-        Ok(ticket) => Rc::new(RefCell::new(Some(ticket))),
-        Err(refusal) => {
-            tracing::warn!(method = method.as_str(), name = ?name, request_id = log_id, ?refusal, "an account change was not forwarded");
-            metrics.kept_back(NotForwarded::Journal);
-            return Ok(unavailable(why(refusal), unread));
-        }
-    };
+    let (ticket, announced) = (Rc::new(RefCell::new(None)), Announcement::default());
+    let with_body = captured.as_ref().is_some_and(|c| !c.is_empty());
     let (gone, late) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
     let body = match (captured, body) {
         (Some(captured), _) => {
@@ -109,19 +107,19 @@ where
             // Asked again when the first byte leaves: reaching Clouddriver may have taken a while. A ticket that is used up has its
             // answer, and nothing depends on the rest of the body.
             let gate = move || {
-                let open = ticket.borrow().as_ref().is_none_or(Ticket::may_forward);
+                let open = ticket.borrow().as_ref().is_none_or(J::Ticket::may_forward);
                 late.set(!open);
                 open
             };
-            captured.replay(gate, gone.clone())
+            captured.replay(announced.clone(), gate, gone.clone())
         }
         (None, body) => body.unwrap_or(Body::Empty),
     };
     let open = Open { ticket, method, name, nameless, request_id, started, metrics: metrics.clone() };
     let (to_client, from_task) = oneshot::channel();
     let mut presence = Presence { gone: gone.clone(), metrics: metrics.clone(), waiting: true };
-    let call = Call { gone, late, drain: shared.inspection_limit, unread };
-    tokio::task::spawn_local(carry(inner, Request::from_parts(parts, body), open, to_client, call));
+    let call = Call { gone, late, drain: shared.inspection_limit, unread, with_body, announced };
+    tokio::task::spawn_local(carry(inner, Request::from_parts(parts, body), (journal, change), open, to_client, call));
     let answered = from_task.await;
     presence.waiting = false;
     answered.unwrap_or_else(|_| {
@@ -140,27 +138,96 @@ struct Call {
     drain: usize,
     /// Part of the request's body is still with the client.
     unread: bool,
+    /// Clouddriver cannot act on the head alone, so that may go before the announcement is made.
+    with_body: bool,
+    /// What the body waits for.
+    announced: Announcement,
 }
 
-/// The detached part: from the forwarding to the verdict, and the body after it.
-async fn carry<S, T>(
+/// Why nothing of a change was forwarded but perhaps its head.
+enum Kept {
+    Refused(Refusal),
+    ClientLeft,
+}
+
+/// The detached part: from the announcement to the verdict, and the body after it.
+///
+/// The announcement is written while the head of the request is on its way: with a body to come, Clouddriver can do nothing with a
+/// head but wait, and what it does until then costs no time of its own any more.
+async fn carry<S, J>(
     mut inner: S,
     request: Request<Body>,
-    mut open: Open<T>,
+    (journal, change): (J, Change),
+    mut open: Open<J::Ticket>,
     client: oneshot::Sender<Result<Response<Body>, S::Error>>,
     call: Call,
 ) where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Error: Delivery,
-    T: Ticket,
+    J: Journal,
 {
-    if !open.ticket.borrow().as_ref().is_some_and(Ticket::may_forward) {
+    let until = Instant::now() + WHOLE_WAIT;
+    let mut announcing = pin!(journal.announce(change));
+    let mut due = true;
+    let made = |announcement: Announced<J::Ticket>| match announcement {
+        Ok(ticket) if call.gone.get() => {
+            ticket.finish(Verdict { outcome: Outcome::Refused, name: None });
+            Err(Kept::ClientLeft)
+        }
+        Ok(ticket) => {
+            *open.ticket.borrow_mut() = Some(ticket);
+            call.announced.made();
+            Ok(())
+        }
+        Err(refusal) => Err(Kept::Refused(refusal)),
+    };
+    let first = poll_fn(|cx| Poll::Ready(announcing.as_mut().poll(cx))).await;
+    let mut kept = None;
+    if let Poll::Ready(announcement) = first {
+        due = false;
+        kept = made(announcement).err();
+    } else if !call.with_body {
+        due = false;
+        kept = made(announcing.as_mut().await).err();
+    }
+    if kept.is_none() && !due && !open.ticket.borrow().as_ref().is_some_and(Ticket::may_forward) {
         open.withdraw();
         let _ = client.send(Ok(unavailable(TOO_LATE, call.unread)));
         return;
     }
-    let until = Instant::now() + WHOLE_WAIT;
-    let (head, body) = match timeout_at(until, inner.call(request)).await {
+    let answered = match kept {
+        Some(kept) => Err(kept),
+        None => {
+            let mut calling = pin!(timeout_at(until, inner.call(request)));
+            let answered = poll_fn(|cx| {
+                if due && let Poll::Ready(announcement) = announcing.as_mut().poll(cx) {
+                    due = false;
+                    if let Err(kept) = made(announcement) {
+                        return Poll::Ready(Err(kept));
+                    }
+                }
+                calling.as_mut().poll(cx).map(Ok)
+            })
+            .await;
+            if due && answered.is_ok() {
+                // Answered by the head alone: what that means for the change is said when there is one.
+                let _ = made(announcing.await);
+            }
+            answered
+        }
+    };
+    let answered = match answered {
+        Ok(answered) => answered,
+        Err(Kept::ClientLeft) => return,
+        Err(Kept::Refused(refusal)) => {
+            let id = open.request_id.as_deref().unwrap_or("-");
+            tracing::warn!(method = open.method.as_str(), name = ?open.name, request_id = id, ?refusal, "an account change was not forwarded");
+            open.metrics.kept_back(NotForwarded::Journal);
+            let _ = client.send(Ok(unavailable(why(refusal), call.unread)));
+            return;
+        }
+    };
+    let (head, body) = match answered {
         Ok(Ok(answer)) => answer.into_parts(),
         Ok(Err(error)) => {
             let outcome = if error.certainly_not_delivered() { Outcome::Refused } else { Outcome::Unknown };

@@ -99,15 +99,62 @@ fn an_answer_that_never_comes_is_unknown_in_the_end() {
 }
 
 #[test]
-fn a_client_that_leaves_before_the_announcement_leaves_nothing_behind() {
+fn a_client_that_leaves_before_the_announcement_has_changed_nothing() {
     let notes = Notes { waits: Duration::from_millis(40), ..Notes::default() };
-    on_a_thread(async {
-        let service = over(&layer(&notes), |_| async { response(200, "application/json", STORED) });
+    let (read, saw) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
+    let (begun, ended) = (read.clone(), saw.clone());
+    on_a_thread(async move {
+        let service = over(&layer(&notes), move |request| {
+            let (read, ended) = (read.clone(), ended.clone());
+            async move {
+                read.set(request.into_body().frame().await.is_some());
+                ended.set(true);
+                response(200, "application/json", STORED)
+            }
+        });
         let call = service.oneshot(request("POST", "/credentials", BODY));
         assert!(tokio::time::timeout(Duration::from_millis(10), call).await.is_err());
         tokio::time::sleep(Duration::from_secs(1)).await;
+        // Its head was on its way; its body never was, and the connection to Clouddriver is closed.
+        assert_eq!(notes.all()[..2], [Forwarded, AnnouncedEvent(Method::Post, Some("sent".into()))]);
+        assert_eq!(notes.all()[2..], [Finished(Outcome::Refused, None)]);
     });
-    assert_eq!(notes.all(), []);
+    assert!(!begun.get() && !saw.get());
+}
+
+#[test]
+fn a_body_leaves_when_its_change_is_announced_and_a_request_without_one_not_before() {
+    for (method, path, body) in [("POST", "/credentials", BODY), ("PUT", "/credentials/acc", BODY), ("DELETE", "/credentials/acc", "")] {
+        let notes = Notes { waits: Duration::from_millis(40), ..Notes::default() };
+        on_a_thread(async {
+            let for_service = notes.clone();
+            let service = over(&layer(&notes), move |request| {
+                let notes = for_service.clone();
+                async move {
+                    let body = request.into_body().collect().await;
+                    assert!(body.is_ok());
+                    assert!(notes.all().iter().any(|e| matches!(e, AnnouncedEvent(..))), "{method} {path}");
+                    response(200, "application/json", STORED)
+                }
+            });
+            assert_eq!(service.oneshot(request(method, path, body)).await.unwrap().status(), 200);
+            let first = notes.all()[0].clone();
+            assert_eq!(first == Forwarded, method != "DELETE", "the head goes ahead only where a body has to follow: {method}");
+        });
+    }
+}
+
+#[test]
+fn a_change_that_cannot_be_announced_gives_clouddriver_no_byte_of_its_body() {
+    let notes = Notes { waits: Duration::from_millis(40), refusal: Some(Refusal::JournalUnavailable), ..Notes::default() };
+    on_a_thread(async {
+        let service = over(&layer(&notes), |request| async {
+            request.into_body().collect().await.map(drop).expect_err("no body");
+            response(200, "application/json", STORED)
+        });
+        assert_eq!(service.oneshot(request("POST", "/credentials", BODY)).await.unwrap().status(), 503);
+    });
+    assert!(matches!(notes.all()[..], [Forwarded, AnnouncedEvent(..)]), "{:?}", notes.all());
 }
 
 #[test]
