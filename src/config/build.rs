@@ -138,7 +138,14 @@ fn interceptor(reader: &mut Reader<'_>) -> Interceptor {
 fn proxy(reader: &mut Reader<'_>) -> Proxy {
     let connect_timeout = reader.required("fairlead.proxy.connectTimeout", values::duration(None, MS, SECOND * 300));
     let response_timeout = reader.optional("fairlead.proxy.responseTimeout", values::duration(None, MS, DAY));
+    let total_timeout = reader.optional("fairlead.proxy.totalTimeout", values::duration(None, MS, DAY));
     let header_timeout = reader.required("fairlead.proxy.headerTimeout", values::duration(None, MS, SECOND * 3_600));
+    let client_idle_timeout = reader.required("fairlead.proxy.clientIdleTimeout", values::duration(None, MS, DAY));
+    let stall_timeout = reader.required("fairlead.proxy.stallTimeout", values::duration(None, MS, DAY));
+    let cancel_on_half_close = reader.required("fairlead.proxy.cancelOnHalfClose", values::boolean);
+    let max_head = reader.required("fairlead.proxy.maxHeadSize", values::size(8 * 1024, 16 * 1024 * 1024));
+    let max_connections = reader.required("fairlead.proxy.maxConnections", values::number(1, 1_048_576));
+    let max_in_flight = reader.required("fairlead.proxy.maxRequests", values::number(1, 1_048_576));
     let (pool_idle_timeout, at) = reader.required_located("fairlead.proxy.idleTimeout", values::duration(None, Duration::ZERO, DAY));
     if pool_idle_timeout >= TOMCAT_KEEP_ALIVE {
         reader.warn(&at, "is not below the 20s after which Clouddriver's Tomcat closes an idle connection: requests may meet a closed one");
@@ -149,7 +156,14 @@ fn proxy(reader: &mut Reader<'_>) -> Proxy {
     Proxy {
         connect_timeout,
         response_timeout,
+        total_timeout,
         header_timeout,
+        client_idle_timeout,
+        stall_timeout,
+        cancel_on_half_close,
+        max_head: usize::try_from(max_head).unwrap_or(usize::MAX),
+        max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
+        max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
         pool_idle_timeout,
         pool_max_idle: usize::try_from(pool_max_idle).unwrap_or(usize::MAX),
         threads: usize::try_from(threads).unwrap_or(usize::MAX),

@@ -54,8 +54,22 @@ pub struct Proxy {
     pub connect_timeout: Duration,
     /// `responseTimeout` (none): from the request's end to the answer's head. Gate itself gives up after 120 s.
     pub response_timeout: Option<Duration>,
+    /// `totalTimeout` (none): from a request's head to the end of its answer. For what passes as bytes.
+    pub total_timeout: Option<Duration>,
     /// `headerTimeout` (30 s): for a client to send a request's head.
     pub header_timeout: Duration,
+    /// `clientIdleTimeout` (330 s): how long a client's kept connection may be idle. Above the five minutes of OkHttp's own pool.
+    pub client_idle_timeout: Duration,
+    /// `stallTimeout` (120 s): how long a client may neither send what it announced nor take what is due to it.
+    pub stall_timeout: Duration,
+    /// `cancelOnHalfClose` (false): a client that ends its writing side while it waits has given up.
+    pub cancel_on_half_close: bool,
+    /// `maxHeadSize` (256 KiB): of a request's head.
+    pub max_head: usize,
+    /// `maxConnections` (16,384) of clients, for each core.
+    pub max_connections: usize,
+    /// `maxRequests` (8,192) in progress, for each core; more are answered 503.
+    pub max_in_flight: usize,
     /// `idleTimeout` (15 s): how long a pooled connection to Clouddriver is kept; below Tomcat's 20 s.
     pub pool_idle_timeout: Duration,
     /// `maxIdleConnections` (64) for each core.

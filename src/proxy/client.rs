@@ -191,7 +191,13 @@ where
             close: !parsed.persistent || shared.draining.get(),
             unfinished: false,
         };
-        let bounds = Bounds { response: shared.upstream.response_timeout(), stall: shared.limits.stall_timeout, head: MAX_HEAD };
+        let bounds = Bounds {
+            response: shared.upstream.response_timeout(),
+            stall: shared.limits.stall_timeout,
+            until: shared.limits.total_timeout.map(|total| Instant::now() + total),
+            cancel: shared.limits.cancel_on_half_close,
+            head: MAX_HEAD,
+        };
         let length = head.len();
         let mut pass = Pass::new(&mut self.link, origin, reused, head, parsed.framing, answer, asked, bounds);
         let timer = &mut self.timer;
@@ -211,7 +217,7 @@ where
                         timer.as_mut().reset(at);
                     }
                     if timer.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Err(pass.expired()));
+                        return Poll::Ready(Err(pass.expired(Instant::now())));
                     }
                 }
                 Poll::Pending
@@ -284,8 +290,8 @@ where
                 }
                 if feeder.is_whole() && !half_closed && link.is_empty() {
                     match link.poll_fill(cx, EAGER) {
-                        Poll::Ready(Ok(0)) => half_closed = true,
-                        Poll::Ready(Err(_)) => return Poll::Ready(None),
+                        Poll::Ready(Ok(0)) if !shared.limits.cancel_on_half_close => half_closed = true,
+                        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
                         Poll::Ready(Ok(_)) | Poll::Pending => {}
                     }
                 }

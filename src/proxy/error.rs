@@ -56,6 +56,9 @@ pub enum Cause {
     /// The address of Clouddriver is our own.
     #[error("it is Fairlead itself: what is configured as Clouddriver's address leads back here")]
     Loop,
+    /// Not done within the time that a request may take.
+    #[error("not answered in the time that a request may take in all; the request may have been acted on")]
+    TotalTimeout,
     /// Our own end came before the answer.
     #[error("no answer before Fairlead had to stop; the request may have been acted on")]
     Shutdown,
@@ -66,7 +69,7 @@ pub enum Cause {
 
 impl Cause {
     /// All labels, in the order of [`Cause::index`].
-    pub(super) const LABELS: [&'static str; 12] = [
+    pub(super) const LABELS: [&'static str; 13] = [
         "dns",
         "refused",
         "connect",
@@ -79,6 +82,7 @@ impl Cause {
         "unforwardable",
         "loop",
         "shutdown",
+        "total_timeout",
     ];
 
     pub(super) fn index(&self) -> usize {
@@ -95,6 +99,7 @@ impl Cause {
             Self::Unforwardable(..) => 9,
             Self::Loop => 10,
             Self::Shutdown => 11,
+            Self::TotalTimeout => 12,
         }
     }
 
@@ -106,7 +111,7 @@ impl Cause {
     /// The status of our answer.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::ConnectTimeout(_) | Self::ResponseTimeout(_) | Self::Shutdown => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout(_) | Self::ResponseTimeout(_) | Self::Shutdown | Self::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestBody => StatusCode::BAD_REQUEST,
             Self::Unforwardable(status, _) => *status,
             Self::Loop => StatusCode::LOOP_DETECTED,
@@ -121,7 +126,7 @@ impl Cause {
             Self::Refused | Self::Connect(_) | Self::ClosedUnsent => "UpstreamConnectFailed",
             Self::ConnectTimeout(_) => "UpstreamConnectTimeout",
             Self::Broken(_) => "UpstreamConnectionBroken",
-            Self::ResponseTimeout(_) => "UpstreamResponseTimeout",
+            Self::ResponseTimeout(_) | Self::TotalTimeout => "UpstreamResponseTimeout",
             Self::BadAnswer(_) => "UpstreamBadAnswer",
             Self::RequestBody => "RequestBodyBroken",
             Self::Unforwardable(..) => "RequestNotForwardable",
@@ -141,7 +146,12 @@ impl Delivery for UpstreamError {
             | Cause::ClosedUnsent
             | Cause::Loop
             | Cause::Unforwardable(..) => true,
-            Cause::Broken(_) | Cause::ResponseTimeout(_) | Cause::BadAnswer(_) | Cause::RequestBody | Cause::Shutdown => false,
+            Cause::Broken(_)
+            | Cause::ResponseTimeout(_)
+            | Cause::BadAnswer(_)
+            | Cause::RequestBody
+            | Cause::Shutdown
+            | Cause::TotalTimeout => false,
         }
     }
 }

@@ -1,10 +1,21 @@
 //! The client side and the way to Clouddriver: accept, forward, answer, drain.
 //!
 //! One OS thread for each core, each with a runtime, a listener (`SO_REUSEPORT`) and an upstream pool of its own, so that nothing
-//! is shared on the way of a request. What it changes: hop-by-hop headers (RFC 9110 §7.6.1), and HTTP/1.0 becomes 1.1 towards
-//! Clouddriver. What it never changes: method, target, end-to-end headers with their case and order, framing and bytes of bodies,
-//! status and reason. Bodies stream with bounded buffers; one that breaks off on one side never ends cleanly on the other. A
-//! request that may have arrived is never sent a second time.
+//! is shared on the way of a request. What it changes: hop-by-hop headers (RFC 9110 §7.6.1). What it never changes: method, target,
+//! version, end-to-end headers with their case and order, framing and bytes of bodies, status and reason. What two readers could
+//! read in two ways is refused. Bodies stream with bounded buffers; one that breaks off on one side never ends cleanly on the other.
+//! A request that may have arrived is never sent a second time, unless it is safe and has no body.
+//!
+//! | file | |
+//! |---|---|
+//! | `serve`, `accept`, `balance`, `listen` | threads and connections, and how they end |
+//! | `client` | one client's connection; [`select`] says which way a request goes |
+//! | `pass`, `tunnel` | what passes as bytes |
+//! | `feed`, `call`, `answer` | what goes through tower services |
+//! | `http2` | clients that speak HTTP/2 |
+//! | `wire` | heads and bodies of HTTP/1, without input and output |
+//! | [`upstream`], `pool`, `connect`, `link` | connections to Clouddriver, and of all sorts |
+//! | [`path`] | whose a request is |
 
 mod accept;
 mod answer;

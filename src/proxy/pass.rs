@@ -66,6 +66,10 @@ pub(super) struct Bounds {
     pub(super) response: Option<Duration>,
     /// How long a client may neither send nor take what is due.
     pub(super) stall: Duration,
+    /// When all of it has to be over.
+    pub(super) until: Option<Instant>,
+    /// A client that ends its writing side has given up.
+    pub(super) cancel: bool,
     /// Most bytes of an answer's head.
     pub(super) head: usize,
 }
@@ -182,17 +186,22 @@ impl<'a> Pass<'a> {
 
     /// When to give up, if nothing moves until then. To be asked after each poll.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        if self.waits_for_client {
-            return Some(self.moved + self.bounds.stall);
-        }
-        match self.down {
+        let patience = match self.down {
+            _ if self.waits_for_client => Some(self.moved + self.bounds.stall),
             Down::Head => self.bounds.response.map(|t| self.moved + t),
             _ => None,
+        };
+        match (patience, self.bounds.until) {
+            (Some(patience), Some(until)) => Some(patience.min(until)),
+            (patience, until) => patience.or(until),
         }
     }
 
     /// The deadline has passed.
-    pub(super) fn expired(&self) -> Fault {
+    pub(super) fn expired(&self, now: Instant) -> Fault {
+        if self.bounds.until.is_some_and(|until| until <= now) {
+            return if self.told { Fault::Cut } else { Fault::NoAnswer(Cause::TotalTimeout) };
+        }
         if self.waits_for_client {
             return if self.told { Fault::Cut } else { Fault::Client };
         }
@@ -229,8 +238,8 @@ impl<'a> Pass<'a> {
         if self.up == Up::Done && !self.half_closed && self.client.is_empty() {
             // Nothing is expected, but a reset says that nobody waits any more.
             match self.client.poll_fill(cx, LARGE) {
-                Poll::Ready(Ok(0)) => self.half_closed = true,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Fault::Client)),
+                Poll::Ready(Ok(0)) if !self.bounds.cancel => self.half_closed = true,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Fault::Client)),
                 Poll::Ready(Ok(_)) | Poll::Pending => {}
             }
         }

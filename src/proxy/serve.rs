@@ -39,6 +39,10 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a client may neither send what it announced nor take what is due to it.
     pub stall_timeout: Duration,
+    /// From a request's head to the end of its answer, where it passes as bytes.
+    pub total_timeout: Option<Duration>,
+    /// A client that ends its writing side while it waits has given up.
+    pub cancel_on_half_close: bool,
     /// Bytes of a request's head.
     pub max_head: usize,
     /// More wait in the kernel's queue until one ends.
@@ -53,6 +57,8 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(330),
             stall_timeout: Duration::from_secs(120),
+            total_timeout: None,
+            cancel_on_half_close: false,
             max_head: MAX_HEAD,
             max_connections: 16_384,
             max_in_flight: 8_192,
@@ -77,7 +83,16 @@ impl Config {
         Self {
             listen: settings.listen,
             threads: settings.proxy.threads,
-            limits: Limits { header_timeout: settings.proxy.header_timeout, ..Limits::default() },
+            limits: Limits {
+                header_timeout: settings.proxy.header_timeout,
+                idle_timeout: settings.proxy.client_idle_timeout,
+                stall_timeout: settings.proxy.stall_timeout,
+                total_timeout: settings.proxy.total_timeout,
+                cancel_on_half_close: settings.proxy.cancel_on_half_close,
+                max_head: settings.proxy.max_head,
+                max_connections: settings.proxy.max_connections,
+                max_in_flight: settings.proxy.max_in_flight,
+            },
         }
     }
 }
