@@ -16,6 +16,8 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
+use super::sqlite_tx::SqliteTx;
+
 /// Which language the database speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -501,7 +503,7 @@ impl Db {
                 Ok(match &self.pool {
                     Pool::MySql(p) => TxInner::MySql(p.begin().await?),
                     Pool::Postgres(p) => TxInner::Postgres(p.begin().await?),
-                    Pool::Sqlite(p) => TxInner::Sqlite(p.begin_with("BEGIN IMMEDIATE").await?),
+                    Pool::Sqlite(p) => TxInner::Sqlite(SqliteTx::begin(p).await?),
                 })
             })
             .await?;
@@ -512,7 +514,7 @@ impl Db {
 enum TxInner {
     MySql(sqlx::Transaction<'static, sqlx::MySql>),
     Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
-    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+    Sqlite(SqliteTx),
 }
 
 /// A transaction; rolled back when dropped.
@@ -547,7 +549,7 @@ impl Tx<'_> {
                 Ok(match inner {
                     TxInner::MySql(t) => bind_all!(sqlx::query(AssertSqlSafe(text)), args).execute(&mut **t).await?.rows_affected(),
                     TxInner::Postgres(t) => bind_all!(sqlx::query(AssertSqlSafe(text)), args).execute(&mut **t).await?.rows_affected(),
-                    TxInner::Sqlite(t) => bind_all!(sqlx::query(AssertSqlSafe(text)), args).execute(&mut **t).await?.rows_affected(),
+                    TxInner::Sqlite(t) => bind_all!(sqlx::query(AssertSqlSafe(text)), args).execute(t.connection()).await?.rows_affected(),
                 })
             })
             .await
@@ -585,9 +587,12 @@ impl Tx<'_> {
                         .into_iter()
                         .map(Row::Postgres)
                         .collect(),
-                    TxInner::Sqlite(t) => {
-                        bind_all!(sqlx::query(AssertSqlSafe(text)), args).fetch_all(&mut **t).await?.into_iter().map(Row::Sqlite).collect()
-                    }
+                    TxInner::Sqlite(t) => bind_all!(sqlx::query(AssertSqlSafe(text)), args)
+                        .fetch_all(t.connection())
+                        .await?
+                        .into_iter()
+                        .map(Row::Sqlite)
+                        .collect(),
                 })
             })
             .await

@@ -16,6 +16,7 @@ mod reseal;
 mod seal;
 pub mod secrets;
 mod shape;
+mod sqlite_tx;
 
 use std::sync::{Arc, RwLock};
 
