@@ -9,4 +9,5 @@ pub mod gate;
 pub mod http;
 pub mod process;
 pub mod relay;
+pub mod server;
 pub mod wire;

@@ -136,6 +136,8 @@ pub struct Setup {
     pub scaled: bool,
     /// `FAILPOINTS`, for a build that has them.
     pub failpoints: Option<String>,
+    /// A folder where the process sees a disk of its own, of so many MiB, that goes with it.
+    pub disk: Option<(PathBuf, u32)>,
 }
 
 /// What storms use in place of minutes: how long a change of unknown outcome is looked after.
@@ -154,6 +156,7 @@ impl Setup {
             lease: Duration::from_secs(2),
             scaled: true,
             failpoints: None,
+            disk: None,
         }
     }
 
@@ -271,6 +274,11 @@ impl Fairlead {
         self.process = launch(&self.setup, &self.folder);
     }
 
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Stops the world for it (`SIGSTOP`).
     pub async fn pause(&self) {
         self.process.stop().await;
@@ -327,7 +335,12 @@ impl Fairlead {
 }
 
 fn launch(setup: &Setup, folder: &Path) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fairlead"));
+    let program = env!("CARGO_BIN_EXE_fairlead");
+    let mut command = Command::new(if setup.disk.is_some() { "unshare" } else { program });
+    if let Some((folder, mib)) = &setup.disk {
+        let mount = format!("mount -t tmpfs -o size={mib}m tmpfs \"$0\" && exec \"$@\"");
+        command.args(["--mount", "sh", "-c", &mount]).arg(folder).arg(program);
+    }
     command.arg("serve").arg("--config").arg(folder.join("fairlead.yml")).arg("--config").arg(folder.join("more.yml")).current_dir(folder);
     // The tests' own variables are no settings.
     for (key, _) in std::env::vars().filter(|(k, _)| k.starts_with("FAIRLEAD_") || k.starts_with("KUBESVC_")) {

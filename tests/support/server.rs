@@ -1,0 +1,115 @@
+//! A database server of a test's own, which can be taken away, and whose disk can be filled. `tests/server.sh` starts it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::databases::{Server, Sql};
+use super::process::{Process, folder, free_port};
+
+/// The database and its user (and password), made at the start.
+pub const NAME: &str = "fairlead";
+
+/// Runs until it is dropped. Its data are on a disk of its own, or lie in a folder.
+pub struct OwnServer {
+    pub server: Server,
+    pub port: u16,
+    /// The administrator, in the database.
+    pub admin: Sql,
+    process: Process,
+    folder: tempfile::TempDir,
+}
+
+/// Whether a disk can be mounted that nobody else sees. Root may, unless it runs in a container that must not.
+pub fn can_mount() -> bool {
+    let try_it = ["--mount", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt"];
+    Command::new("unshare").args(try_it).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+impl OwnServer {
+    /// Starts it and waits until it answers. `mib`: on a disk of that size.
+    pub async fn start(server: Server, name: &str, mib: Option<u32>) -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let (port, script) = (free_port(), concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server.sh"));
+        let mut command = Command::new(if mib.is_some() { "unshare" } else { "sh" });
+        if mib.is_some() {
+            command.args(["--mount", "sh"]);
+        }
+        command.arg(script).arg(server.word()).arg(data.path()).arg(port.to_string()).arg(mib.unwrap_or(0).to_string());
+        let log = folder(name).join(format!("{}.log", server.word()));
+        let mut process = Process::spawn(name, command, &log);
+        let (root, scheme) = match server {
+            Server::MariaDb => ("root", "mysql"),
+            Server::Postgres => ("postgres", "postgres"),
+        };
+        let url = |database: &str| format!("{scheme}://{root}@127.0.0.1:{port}/{database}");
+        let first = Sql::open(&url(if server == Server::MariaDb { "mysql" } else { "postgres" }));
+        let start = Instant::now();
+        while first.try_rows("select 1").await.is_err() {
+            assert!(process.ended().is_none() && start.elapsed() < Duration::from_secs(90), "no {server:?}:\n{}", process.log_tail(3000));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        first.exec(&format!("create database {NAME}")).await;
+        match server {
+            Server::MariaDb => {
+                first.exec(&format!("create user {NAME}@'%' identified by '{NAME}'; grant all on {NAME}.* to {NAME}@'%'")).await
+            }
+            Server::Postgres => {
+                first.exec(&format!("create role {NAME} login password '{NAME}'")).await;
+                first.exec(&format!("alter database {NAME} owner to {NAME}")).await
+            }
+        };
+        first.close().await;
+        Self { server, port, admin: Sql::open(&url(NAME)), process, folder: data }
+    }
+
+    /// Its database as a JDBC URL, by way of this port.
+    pub fn jdbc_at(&self, port: u16) -> String {
+        let scheme = if self.server == Server::MariaDb { "mysql" } else { "postgresql" };
+        format!("jdbc:{scheme}://127.0.0.1:{port}/{NAME}")
+    }
+
+    /// Its disk, to be filled.
+    pub fn disk(&self) -> Disk {
+        Disk::of(self.process.id(), self.folder.path())
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+}
+
+/// A disk that only one process and its children see.
+pub struct Disk(PathBuf);
+
+impl Disk {
+    /// The one that a process has mounted at `folder`.
+    pub fn of(process: u32, folder: &Path) -> Self {
+        Self(Path::new(&format!("/proc/{process}/root")).join(folder.strip_prefix("/").unwrap_or(folder)))
+    }
+
+    /// A file there, as seen from here.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.0.join(file)
+    }
+
+    /// Writes until nothing fits any more.
+    pub fn fill(&self) {
+        let mut file = std::fs::File::create(self.path("filler")).expect("a file");
+        for size in [1 << 20, 4096, 1] {
+            while file.write(&vec![1; size]).is_ok_and(|n| n > 0) {}
+        }
+    }
+
+    /// Makes room again.
+    pub fn make_room(&self) {
+        std::fs::remove_file(self.path("filler")).expect("it was there");
+    }
+}
