@@ -7,6 +7,7 @@ mod config;
 mod crash;
 mod demo;
 mod docs;
+#[allow(clippy::print_stdout, reason = "what is left out, and why, is said")]
 mod full_disk;
 #[allow(clippy::disallowed_methods, reason = "threads of the test's own play client and origin here")]
 mod intercept;
