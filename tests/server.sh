@@ -15,11 +15,12 @@ case $kind in
   mariadb)
     server=$(command -v mariadbd || echo /usr/sbin/mariadbd)
     [ "$(id -u)" != 0 ] || chown mysql "$folder"
+    # A temporary folder of its own, because each start of a MariaDB clears what others have under its names there.
     small="--innodb-data-file-path=ibdata1:10M:autoextend --innodb-temp-data-file-path=ibtmp1:5M:autoextend --innodb-autoextend-increment=1 --innodb-log-file-size=4M"
     # shellcheck disable=SC2086
-    (as mysql mariadb-install-db --no-defaults $small --datadir="$folder/data" --auth-root-authentication-method=normal --skip-test-db)
+    (as mysql mariadb-install-db --no-defaults $small --tmpdir="$folder" --datadir="$folder/data" --auth-root-authentication-method=normal --skip-test-db)
     # shellcheck disable=SC2086
-    as mysql "$server" --no-defaults $small --datadir="$folder/data" --bind-address=127.0.0.1 --port="$port" --socket="$folder/s.sock" \
+    as mysql "$server" --no-defaults $small --tmpdir="$folder" --datadir="$folder/data" --bind-address=127.0.0.1 --port="$port" --socket="$folder/s.sock" \
       --pid-file="$folder/pid" --skip-name-resolve --performance-schema=OFF --skip-log-bin --innodb-flush-log-at-trx-commit=0 \
       --innodb-doublewrite=0 --innodb-flush-method=nosync --innodb-buffer-pool-size=16M --aria-pagecache-buffer-size=4M \
       --character-set-server=utf8mb4 --collation-server=utf8mb4_unicode_ci

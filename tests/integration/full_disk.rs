@@ -80,7 +80,10 @@ impl World {
     }
 
     async fn rest(&self) {
+        let seen = self.fairlead.level("observations").await.unwrap_or_default();
         eventually("nothing is open", SOON, async || {
+            // What the page tells of the database is newer than this wait after two looks.
+            self.fairlead.level("observations").await.filter(|n| *n > seen + 1)?;
             for level in ["openIntents", "gapsOpen", "gapsSecondPass", "openChanges", "unjournalled", "settling", "sweepDue"] {
                 self.fairlead.level(level).await.filter(|n| *n == 0)?;
             }

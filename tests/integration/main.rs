@@ -20,3 +20,4 @@ mod stopped;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
+mod swap;

@@ -35,6 +35,7 @@ pub struct Relay {
     lost: Arc<AtomicU32>,
     /// The statement whose next answer is lost, and the mode after that.
     next: Arc<Mutex<Option<(&'static str, Mode)>>>,
+    target: Arc<Mutex<(String, u16)>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -46,22 +47,29 @@ impl Relay {
         let (mode, seen) = watch::channel(Mode::Pass);
         let lost = Arc::new(AtomicU32::new(0));
         let next = Arc::new(Mutex::new(None));
-        let (target, counter) = ((host.to_owned(), port), lost.clone());
+        let target = Arc::new(Mutex::new((host.to_owned(), port)));
+        let (to, counter) = (target.clone(), lost.clone());
         let losses = Losses { next: next.clone(), mode: mode.clone() };
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let Ok((client, _)) = listener.accept().await else { continue };
                 while connections.try_join_next().is_some() {}
-                connections.spawn(connection(client, target.clone(), seen.clone(), counter.clone(), losses.clone()));
+                let to = to.lock().expect("no panic while it is held").clone();
+                connections.spawn(connection(client, to, seen.clone(), counter.clone(), losses.clone()));
             }
         });
-        Self { port: own, mode, lost, next, task }
+        Self { port: own, mode, lost, next, target, task }
     }
 
     /// Changes the mode for live connections and new ones.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// Leads new connections to another port, as a name that is given to another server; cut the others by [`Relay::cut`].
+    pub fn lead_to(&self, port: u16) {
+        self.target.lock().expect("no panic while it is held").1 = port;
     }
 
     /// Cuts all live connections; new ones pass.

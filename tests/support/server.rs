@@ -70,6 +70,30 @@ impl OwnServer {
         format!("jdbc:{scheme}://127.0.0.1:{port}/{NAME}")
     }
 
+    /// Copies all tables to another server, as they are now.
+    pub fn copy_to(&self, other: &Self) {
+        let pipe = match self.server {
+            Server::MariaDb => {
+                "mariadb-dump --no-defaults -h 127.0.0.1 -P $0 -u root $2 | mariadb --no-defaults -h 127.0.0.1 -P $1 -u root $2"
+            }
+            Server::Postgres => "pg_dump -h 127.0.0.1 -p $0 -U postgres $2 | psql -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p $1 -U postgres $2",
+        };
+        let mut command = Command::new("bash");
+        command.args(["-o", "pipefail", "-c", pipe]).args([self.port.to_string(), other.port.to_string(), NAME.to_owned()]);
+        assert!(command.stdout(Stdio::null()).status().is_ok_and(|s| s.success()), "no copy from {:?}", self.server);
+    }
+
+    /// Takes no writes any more, as a primary that is to become a replica.
+    pub async fn refuse_writes(&self) {
+        match self.server {
+            Server::MariaDb => self.admin.exec("set global read_only = 1").await,
+            Server::Postgres => {
+                self.admin.exec("alter system set default_transaction_read_only = on").await;
+                self.admin.exec("select pg_reload_conf()").await
+            }
+        };
+    }
+
     /// Its disk, to be filled.
     pub fn disk(&self) -> Disk {
         Disk::of(self.process.id(), self.folder.path())
