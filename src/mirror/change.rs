@@ -1,8 +1,8 @@
 //! An account change on its way, as the interceptor announces it and the mirror hears of it.
 //!
 //! This is the whole seam between the data plane and everything else: the interceptor awaits [`Journal::announce`]
-//! before a change's first byte leaves, and calls [`Ticket::finish`] once when Clouddriver has answered. A ticket that is
-//! dropped unfinished means that the outcome is not known.
+//! before a change's body leaves (before the call, where it has none), and calls [`Ticket::finish`] once when Clouddriver has
+//! answered. A ticket that is dropped unfinished means that the outcome is not known.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! The mirror's protocol: what was announced, what became of it, and `settle`, the one way from Clouddriver's table into ours.
 //!
-//! A change is announced by the interceptor ([`change`]) and journalled before its first byte leaves ([`handle`]). Its outcome is known
+//! A change is announced by the interceptor ([`change`]) and journalled before its body leaves ([`handle`]). Its outcome is known
 //! only in this process's memory ([`registry`]); from then on its name is settled ([`settle`], by the table in [`decide`]) until
 //! Clouddriver's row explains it ([`engine`]). What dies with a process is taken over by the others ([`recover`]), and what no
 //! journal tells is found by passes over everything ([`pass`]), because the database knows since when something may be missing
