@@ -66,6 +66,11 @@ impl Metrics {
         self.sum(|c| c.pool_opened.load(Relaxed))
     }
 
+    /// Client connections that are open, for each thread that counts.
+    pub fn spread(&self) -> Vec<i64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|c| c.connections.load(Relaxed)).collect()
+    }
+
     /// Client connections that are open.
     pub fn connections(&self) -> i64 {
         self.gauge(|c| &c.connections)

@@ -9,3 +9,4 @@ mod limits;
 mod pace;
 mod pool;
 mod raw;
+mod spread;
