@@ -42,12 +42,25 @@ async fn main() {
                 .database(&clouddriver.database.jdbc(), &user)
                 .with("fairlead.logging.level: warn");
             let mut fairlead = Fairlead::start(setup).await;
-            let mut bench =
-                Bench { direct: Client::open(clouddriver.port).await, proxied: Client::open(fairlead.setup.port).await, posted: 0 };
+            let setup = Setup::new(&format!("bench-{}-{}-off", generation.name, server.word()), clouddriver.port)
+                .with("fairlead.logging.level: warn")
+                .with("kubesvc.dynamicAccounts.interceptor.enabled: false");
+            let mut hop = Fairlead::start(setup).await;
+            let mut bench = Bench {
+                direct: Client::open(clouddriver.port).await,
+                passed: Client::open(hop.setup.port).await,
+                proxied: Client::open(fairlead.setup.port).await,
+                posted: 0,
+            };
             println!("\n{}", clouddriver.title());
             bench.ratio(pairs).await;
             bench.lag(lags, &clouddriver.database.admin).await;
+            let metrics = support::http::get(fairlead.setup.admin_port, "/metrics").await.map(|a| a.text()).unwrap_or_default();
+            for line in metrics.lines().filter(|l| l.contains("journal_wait") && !l.starts_with('#')) {
+                println!("  {line}");
+            }
             assert!(fairlead.drain().await.success(), "an orderly end:\n{}", fairlead.log_tail());
+            assert!(hop.drain().await.success(), "an orderly end:\n{}", hop.log_tail());
         }
     }
 }
@@ -61,6 +74,8 @@ fn count(key: &str) -> usize {
 
 struct Bench {
     direct: Client,
+    /// Through a Fairlead whose interceptor is off: what the hop alone costs.
+    passed: Client,
     proxied: Client,
     posted: usize,
 }
@@ -73,26 +88,31 @@ impl Bench {
 
     async fn ratio(&mut self, pairs: usize) {
         let mut direct = Vec::with_capacity(pairs);
+        let mut passed = Vec::with_capacity(pairs);
         let mut proxied = Vec::with_capacity(pairs);
         for pair in 0..WARM_UP + pairs {
-            let (one, other) = (self.name(), self.name());
-            let (d, p) = if pair % 2 == 0 {
-                let d = self.direct.post(&one).await;
-                (d, self.proxied.post(&other).await)
-            } else {
-                let p = self.proxied.post(&one).await;
-                (self.direct.post(&other).await, p)
-            };
-            if pair >= WARM_UP {
-                direct.push(d.as_secs_f64());
-                proxied.push(p.as_secs_f64());
+            // Each follows each of the others equally often.
+            let order = [[0, 1, 2], [2, 1, 0], [1, 0, 2], [2, 0, 1], [1, 2, 0], [0, 2, 1]][pair % 6];
+            for which in order {
+                let name = self.name();
+                let (client, into) = match which {
+                    0 => (&mut self.direct, &mut direct),
+                    1 => (&mut self.passed, &mut passed),
+                    _ => (&mut self.proxied, &mut proxied),
+                };
+                let took = client.post(&name).await.as_secs_f64();
+                if pair >= WARM_UP {
+                    into.push(took);
+                }
             }
         }
         let mut ratios: Vec<f64> = proxied.iter().zip(&direct).map(|(p, d)| p / d).collect();
-        let (direct, proxied) = (sorted(&mut direct), sorted(&mut proxied));
+        let (direct, passed, proxied) = (sorted(&mut direct), sorted(&mut passed), sorted(&mut proxied));
         let ratio = at(proxied, 0.5) / at(direct, 0.5);
         print("direct POST", direct);
+        print("passed POST", passed);
         print("mirrored POST", proxied);
+        println!("  ratio of medians, interceptor off: {:.3}", at(passed, 0.5) / at(direct, 0.5));
         let ratios = sorted(&mut ratios);
         println!(
             "  ratio of medians {ratio:.3} (goal at most {RATIO_GOAL}: {}); pair by pair: median {:.3}, quartiles {:.3} to {:.3}; {pairs} pairs",

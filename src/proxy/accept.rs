@@ -39,6 +39,7 @@ pub(super) enum Phase {
 /// How long before the end of a drain the requests that still wait are answered by us.
 const CUT: Duration = Duration::from_millis(100);
 /// What a thread keeps of the room for heads.
+const HEAD: usize = 1024;
 const SPARE_HEADS: usize = 128;
 const SPARE_HEAD_SIZE: usize = 16 * 1024;
 
@@ -88,12 +89,12 @@ impl<S> Shared<S> {
 
     /// Room for two heads.
     pub(super) fn spare(&self) -> (Vec<u8>, Vec<u8>) {
-        self.heads.borrow_mut().pop().unwrap_or_default()
+        self.heads.borrow_mut().pop().unwrap_or_else(|| (Vec::with_capacity(HEAD), Vec::with_capacity(HEAD)))
     }
 
     pub(super) fn give_spare(&self, one: Vec<u8>, other: Vec<u8>) {
         let mut heads = self.heads.borrow_mut();
-        if heads.len() < SPARE_HEADS && one.capacity().max(other.capacity()) <= SPARE_HEAD_SIZE {
+        if heads.len() < SPARE_HEADS && one.capacity() > 0 && one.capacity().max(other.capacity()) <= SPARE_HEAD_SIZE {
             heads.push((one, other));
         }
     }

@@ -79,9 +79,9 @@ where
 
     /// Serves it to its end.
     pub(super) async fn run(mut self) {
-        let (mut head, mut answer) = self.shared.spare();
+        let (mut head, mut answer) = (Vec::new(), Vec::new());
         loop {
-            let then = match self.next(&mut head).await {
+            let then = match self.next(&mut head, &mut answer).await {
                 Next::End => Then::End,
                 Next::Refused(refusal) => self.refuse(refusal, &mut answer).await,
                 Next::Preface => {
@@ -115,7 +115,9 @@ where
     }
 
     /// Reads the next head. Without a word from the client, the end comes after the idle time-out, and soon in a drain.
-    async fn next(&mut self, out: &mut Vec<u8>) -> Next {
+    ///
+    /// While there is nothing to read, the connection holds no room for heads.
+    async fn next(&mut self, out: &mut Vec<u8>, answer: &mut Vec<u8>) -> Next {
         let limits = self.shared.limits;
         let idle = if self.requests == 0 { limits.header_timeout } else { limits.idle_timeout };
         self.link.rest();
@@ -132,6 +134,9 @@ where
                             return Poll::Ready(Next::Preface);
                         }
                     } else if unread.len() > looked && (unread.len() <= EAGER || ends_head(&unread[looked.saturating_sub(3)..])) {
+                        if out.capacity() == 0 {
+                            (*out, *answer) = self.shared.spare();
+                        }
                         match request::parse(unread, out) {
                             Ok(Some(head)) => {
                                 self.link.consume(head.length);
@@ -156,6 +161,9 @@ where
                     Poll::Ready(Err(_)) => return Poll::Ready(Next::End),
                     Poll::Pending => break,
                 }
+            }
+            if self.link.is_empty() && out.capacity() > 0 {
+                self.shared.give_spare(std::mem::take(out), std::mem::take(answer));
             }
             if self.shared.cut.get() {
                 return Poll::Ready(Next::End);
