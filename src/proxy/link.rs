@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 /// What is read at once of small messages, and of large ones.
 const SMALL: usize = 16 * 1024;
-pub(super) const LARGE: usize = 128 * 1024;
+pub(super) const LARGE: usize = 64 * 1024;
 /// Buffers that a thread keeps for the next that needs one, of each size.
 const SPARE_SMALL: usize = 256;
 const SPARE_LARGE: usize = 16;
