@@ -15,7 +15,7 @@ ONLY ?=
 
 .PHONY: help
 help: ## Say what there is
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 .PHONY: build
 build: ## Build both programs as they would be shipped (target/release)
@@ -69,6 +69,17 @@ storm: databases ## The long crash storms, on each Clouddriver and database (doc
 bench: databases ## Measure: a mirrored POST against a direct one, and the mirror's lag (docs/testing.md)
 	$(STEP) "bench: build" cargo bench --locked --no-run --bench mirror_post
 	$(STEP) "bench" cargo bench --locked --bench mirror_post
+
+.PHONY: bench-proxy
+bench-proxy: ## Measure: what the proxy costs, beside nginx and HAProxy (docs/performance.md)
+	$(STEP) "install: compiler" scripts/install.sh compiler
+	$(STEP) "install: nginx and HAProxy" scripts/install.sh proxies
+	$(STEP) "price: build what is shipped" cargo build --locked --release --bin fairlead
+# The bench is built with what the tests need of the libraries, and puts such a fairlead in the place of this one.
+	@mkdir -p .run && cp "$${CARGO_TARGET_DIR:-target}/release/fairlead" .run/fairlead-shipped
+	$(STEP) "price: build" cargo bench --locked --profile release --no-run --bench price
+	@ulimit -n "$$(ulimit -Hn)" && FAIRLEAD_BENCH_PROGRAM=$${FAIRLEAD_BENCH_PROGRAM:-$(CURDIR)/.run/fairlead-shipped} \
+	  scripts/step "price" cargo bench --locked --profile release --bench price
 
 .PHONY: clean
 clean: databases-down ## Stop the tests' databases and remove what was built, their data too

@@ -2,6 +2,7 @@
 # Installs what a fresh Debian machine with a Rust toolchain lacks. What is there already is left as it is.
 #   scripts/install.sh compiler    a C compiler and linker (SQLite and the cryptography library are C)
 #   scripts/install.sh databases   MariaDB and PostgreSQL servers; the system's own are not started
+#   scripts/install.sh proxies     nginx and HAProxy, to compare with; the system's own are not started
 #   scripts/install.sh lints       rustfmt, clippy, cargo-deny, cargo-machete
 #   scripts/install.sh java        Java 17 and Maven, for the real Clouddriver and Gate of the end-to-end tests
 # Tools of cargo go to FAIRLEAD_TOOLS (default: .run/tools in the repository) and not among the user's own.
@@ -60,6 +61,16 @@ databases() {
   apt "${missing[@]}"
 }
 
+proxies() {
+  local missing=() name
+  for name in nginx haproxy; do
+    command -v "$name" >/dev/null || [ -x "/usr/sbin/$name" ] || missing+=("$name")
+  done
+  [ ${#missing[@]} = 0 ] && return
+  forbid_starting
+  apt "${missing[@]}"
+}
+
 cargo_tool() { # cargo_tool NAME VERSION
   case "$("cargo-$1" --version 2>/dev/null)" in *"$2"*) return ;; esac
   say "cargo install cargo-$1 $2 (a few minutes the first time)"
@@ -84,9 +95,9 @@ java() {
 }
 
 case ${1:-} in
-  compiler | databases | lints | java) "$1" ;;
+  compiler | databases | proxies | lints | java) "$1" ;;
   *)
-    echo "usage: scripts/install.sh compiler|databases|lints|java" >&2
+    echo "usage: scripts/install.sh compiler|databases|proxies|lints|java" >&2
     exit 64
     ;;
 esac
