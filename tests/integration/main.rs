@@ -6,6 +6,7 @@ mod config;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod demo;
+mod descriptors;
 mod docs;
 #[allow(clippy::print_stdout, reason = "what is left out, and why, is said")]
 mod full_disk;
@@ -13,6 +14,7 @@ mod full_disk;
 mod intercept;
 mod lost;
 mod mirror;
+#[allow(clippy::disallowed_methods, reason = "threads of the test's own play client and origin here")]
 mod proxy;
 mod source;
 #[cfg(feature = "failpoints")]

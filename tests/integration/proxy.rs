@@ -2,11 +2,18 @@
 //! something breaks, nobody takes it for whole.
 
 mod broken;
+mod chunks;
 mod drain;
 mod faults;
 mod fidelity;
+mod gate;
+mod interim;
 mod limits;
 mod pace;
 mod pool;
 mod raw;
+mod rig;
+mod smuggling;
 mod spread;
+mod trailers;
+mod upgrade;

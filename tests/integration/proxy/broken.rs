@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::raw::{End, GET, NEVER, Origin, Proxy, whole};
+use super::raw::{End, GET, NEVER, Origin, Proxy, WAYS, whole};
 
 /// An origin that says only so much of an answer, and then closes or resets.
 fn cut(partial: String, reset: bool) -> Origin {
@@ -22,19 +22,18 @@ fn cut(partial: String, reset: bool) -> Origin {
 fn an_answer_that_breaks_off_is_broken_for_the_client_wherever_it_is_cut() {
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5;e=1\r\nworld\r\n0\r\nX-Sum: 1\r\n\r\n";
     const SIZED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhelloworld";
-    for message in [CHUNKED, SIZED] {
-        let head = message.find("\r\n\r\n").unwrap() + 4;
-        for at in 1..message.len() {
-            let origin = cut(message[..at].to_owned(), false);
-            let proxy = Proxy::before(origin.address);
-            let mut client = proxy.client();
-            client.write(GET);
-            if at < head {
-                let answer = client.message().unwrap();
-                assert!(answer.starts_with("HTTP/1.1 502 "), "cut at {at}: {answer}");
-            } else {
-                let (answer, _) = client.rest();
-                assert_eq!(whole(answer.as_bytes()), None, "cut at {at}: {answer}");
+    for (way, reset) in WAYS.into_iter().flat_map(|way| [(way, false), (way, true)]) {
+        for message in [CHUNKED, SIZED] {
+            let head = message.find("\r\n\r\n").unwrap() + 4;
+            for at in 1..message.len() {
+                let origin = cut(message[..at].to_owned(), reset);
+                let proxy = way(origin.address);
+                let mut client = proxy.client();
+                client.write(GET);
+                let (answer, end) = client.rest_or_answer();
+                let of_ours = answer.starts_with("HTTP/1.1 502 ");
+                assert!(of_ours || (at >= head && answer.starts_with("HTTP/1.1 200 ")), "cut at {at}: {answer} and {end:?}");
+                assert!(of_ours || whole(answer.as_bytes()).is_none(), "cut at {at}: {answer}");
             }
         }
     }
@@ -50,30 +49,72 @@ fn a_client_of_http_1_0_is_reset_when_its_answer_breaks_off() {
 }
 
 #[test]
-fn a_body_that_ends_by_close_and_is_reset_instead_is_broken_for_the_client() {
-    let origin = cut("HTTP/1.1 200 OK\r\n\r\nhello".into(), true);
-    let proxy = Proxy::before(origin.address);
-    let mut client = proxy.client();
-    client.write(GET);
-    assert!(!client.rest().0.ends_with("0\r\n\r\n"));
-}
-
-#[test]
-fn an_answer_that_can_be_read_in_two_ways_is_not_passed_on() {
-    for head in [
-        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "Transfer-Encoding: gzip\r\n\r\n",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "Content-Length: 1\r\nContent-Length: 2\r\n\r\nx",
-        "Content-Length: x\r\n\r\nx",
-    ] {
-        let origin = cut(format!("HTTP/1.1 200 OK\r\n{head}"), false);
-        let answer = Proxy::before(origin.address).ask(GET);
-        assert!(answer.starts_with("HTTP/1.1 502 "), "{head}: {answer}");
+fn an_answer_that_can_be_read_in_two_ways_is_not_passed_on_and_its_connection_ends() {
+    let mut answers: Vec<String> = [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding:\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5\r\nContent-Length: 5\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Content-Length: x\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: -5\r\n",
+        "Content-Length: 0x5\r\n",
+        "Content-Length:\r\n",
+        "Content-Length: 99999999999999999999\r\n",
+        "Content-Length : 5\r\n",
+        "Content-Length: 5\nX: 1\r\n",
+        "X: a\r\n b\r\n",
+        "X: a\rb\r\n",
+        "X: \0\r\n",
+        "X\r\n",
+        ": x\r\n",
+        "X Y: 1\r\n",
+    ]
+    .iter()
+    .map(|lines| format!("HTTP/1.1 200 OK\r\n{lines}\r\n0\r\n\r\n"))
+    .collect();
+    answers.extend(
+        [
+            "HTTP/2.0 200 OK",
+            "HTTP/1.2 200 OK",
+            "http/1.1 200 OK",
+            "HTTP/1.1 2000 OK",
+            "HTTP/1.1 20 OK",
+            "HTTP/1.1 +20 OK",
+            "HTTP/1.1200 OK",
+            "ICY 200 OK",
+            "200 OK",
+            "\0\0\0",
+        ]
+        .map(|line| format!("{line}\r\nContent-Length: 0\r\n\r\n")),
+    );
+    answers.push("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned());
+    answers.push("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n".to_owned());
+    for way in WAYS {
+        for answer in &answers {
+            let origin = cut(answer.clone(), false);
+            let proxy = way(origin.address);
+            for asked in 1..=2 {
+                let (got, _) = {
+                    let mut client = proxy.client();
+                    client.write(GET);
+                    client.rest_or_answer()
+                };
+                // Where a body is only known to be broken once it is read, what there is of it must not look whole.
+                let begun = answer.contains("\r\n\r\nx") && whole(got.as_bytes()).is_none();
+                assert!(got.starts_with("HTTP/1.1 502 ") || begun, "{answer}: {got}");
+                assert_eq!(origin.connections(), asked, "{answer}");
+            }
+        }
     }
-    let origin = cut("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".into(), false);
-    let answer = Proxy::before(origin.address).ask("GET /x HTTP/1.1\r\nHost: h\r\nUpgrade: x\r\n\r\n");
-    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }
 
 #[test]
@@ -83,15 +124,17 @@ fn a_request_that_breaks_off_never_ends_for_the_origin() {
     const SIZED: &str = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhelloworld";
     for message in [CHUNKED, SIZED] {
         let head = message.find("\r\n\r\n").unwrap() + 4;
-        let (saw, seen) = mpsc::sync_channel(64);
-        let origin = Origin::start(move |mut wire| saw.send(wire.rest()).unwrap());
-        let proxy = Proxy::before(origin.address);
-        for at in head..message.len() {
-            let mut client = proxy.client();
-            client.write(&message[..at]);
-            drop(client);
-            let (got, _) = seen.recv_timeout(NEVER).unwrap();
-            assert_eq!(whole(got.as_bytes()), None, "cut at {at}: {got}");
+        for way in WAYS {
+            let (saw, seen) = mpsc::sync_channel(64);
+            let origin = Origin::start(move |mut wire| saw.send(wire.rest()).unwrap());
+            let proxy = way(origin.address);
+            for at in head..message.len() {
+                let mut client = proxy.client();
+                client.write(&message[..at]);
+                drop(client);
+                let (got, _) = seen.recv_timeout(NEVER).unwrap();
+                assert_eq!(whole(got.as_bytes()), None, "cut at {at}: {got}");
+            }
         }
     }
 }

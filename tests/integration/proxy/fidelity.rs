@@ -29,7 +29,7 @@ fn through(request: &str, answer: impl Into<String>) -> (String, String) {
     (seen.recv_timeout(NEVER).unwrap(), got)
 }
 
-fn passes_unchanged(request: &str, answer: impl Into<String>) {
+pub fn passes_unchanged(request: &str, answer: impl Into<String>) {
     let answer = answer.into();
     let (seen, got) = through(request, answer.clone());
     assert_eq!(seen, request);

@@ -1,11 +1,14 @@
-//! Bounds on what a client may take: time for its head, connections.
+//! Bounds on what one side may take from us: bytes and time for a head, connections.
 
+use std::io::Write as _;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use fairlead::proxy::{Body, Metrics, Stack, serve};
 use http::{Request, Response};
 
-use super::raw::{End, GET, Wire, listen};
+use super::fidelity::passes_unchanged;
+use super::raw::{End, GET, NEVER, OK, Origin, Proxy, Wire, dead_port, json, listen, whole};
 
 fn fine(config: &fairlead::proxy::serve::Config, metrics: &Metrics) -> fairlead::proxy::Handle {
     serve(config, metrics, || {
@@ -45,4 +48,215 @@ fn connections_above_the_limit_wait_until_one_ends() {
     assert_eq!(metrics.connections(), 1);
     drop(first);
     assert!(second.message().unwrap().ends_with("fine"));
+}
+
+#[test]
+fn a_head_above_the_limit_is_refused_in_words_and_its_connection_ends() {
+    const MUCH: usize = 1 << 20;
+    let origin = Origin::answering(OK);
+    let proxy = Proxy::before(origin.address);
+    let much = "y".repeat(MUCH);
+    for (name, head) in [
+        ("a long target", format!("GET /{much} HTTP/1.1\r\nHost: h\r\n\r\n")),
+        ("a target without end", format!("GET /{much}")),
+        ("a method without end", much.clone()),
+        ("a long header", format!("GET /x HTTP/1.1\r\nHost: h\r\nX: {much}\r\n\r\n")),
+        ("a long name", format!("GET /x HTTP/1.1\r\nHost: h\r\n{much}: 1\r\n\r\n")),
+        ("a header without end", format!("GET /x HTTP/1.1\r\nHost: h\r\nX: {much}")),
+        ("headers without end", format!("GET /x HTTP/1.1\r\nHost: h\r\n{}", "X-Header: 1\r\n".repeat(MUCH / 13))),
+    ] {
+        let mut client = proxy.client();
+        let _ = client.stream().write_all(head.as_bytes());
+        let answer = client.message().unwrap_or_else(|end| panic!("{name}: {end:?} and no answer"));
+        assert!(["400 ", "414 ", "431 "].iter().any(|status| answer[9..].starts_with(status)), "{name}: {answer}");
+        assert!(json(&answer)["message"].as_str().is_some_and(|message| !message.is_empty()), "{name}: {answer}");
+        assert_eq!(client.rest().0, "", "{name}");
+    }
+    assert_eq!(origin.connections(), 0);
+    assert_eq!(proxy.ask(GET), OK);
+}
+
+#[test]
+fn an_answers_head_above_the_limit_is_a_502() {
+    for head in [
+        format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(1 << 20)),
+        format!("HTTP/1.1 200 OK\r\n{}", "X-Header: 1\r\n".repeat(100_000)),
+        format!("HTTP/1.1 200 {}", "y".repeat(1 << 20)),
+    ] {
+        let origin = Origin::start(move |mut wire| {
+            wire.message().unwrap();
+            let _ = wire.stream().write_all(head.as_bytes());
+            let _ = wire.rest();
+        });
+        let answer = Proxy::before(origin.address).ask(GET);
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer:.200}");
+        assert_eq!(json(&answer)["exception"], "UpstreamBadAnswer");
+    }
+}
+
+#[test]
+fn many_headers_pass_in_both_directions() {
+    for count in [101, 500, 2000] {
+        let many: String = (0..count).map(|i| format!("X-Header-{i}: {i}\r\n")).collect();
+        passes_unchanged(
+            &format!("GET /x HTTP/1.1\r\nHost: h\r\n{many}\r\n"),
+            format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 0\r\n\r\n"),
+        );
+    }
+}
+
+fn hurried(timeout: Duration) -> (Origin, Proxy) {
+    let origin = Origin::answering(OK);
+    let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.header_timeout = timeout, |_| {});
+    (origin, proxy)
+}
+
+#[test]
+fn a_head_that_trickles_ends_as_one_that_stops_does() {
+    let (origin, proxy) = hurried(Duration::from_millis(200));
+    let mut client = proxy.client();
+    let ended = (0..1000).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        client.stream().write_all(b"X").is_err()
+    });
+    assert!(ended, "a byte now and then kept it open for {:?}", Duration::from_secs(20));
+    assert!(!client.rest().0.contains(" 408 "));
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn a_kept_connection_may_be_idle_for_so_long_and_then_ends_without_a_word() {
+    let origin = Origin::answering(OK);
+    let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.idle_timeout = Duration::from_millis(100), |_| {});
+    let mut client = proxy.client();
+    client.write(GET);
+    client.expect(OK);
+    assert_eq!(client.rest(), (String::new(), End::Closed));
+}
+
+#[test]
+fn a_body_may_take_its_time() {
+    let (_origin, proxy) = hurried(Duration::from_millis(50));
+    let mut client = proxy.client();
+    client.write("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
+    for byte in ["h", "e", "l", "l", "o"] {
+        std::thread::sleep(Duration::from_millis(60));
+        client.write(byte);
+    }
+    client.expect(OK);
+}
+
+#[test]
+fn an_answer_may_take_its_time() {
+    let origin = Origin::start(|mut wire| {
+        wire.message().unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+        wire.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+        std::thread::sleep(Duration::from_millis(150));
+        wire.write("k");
+        let _ = wire.rest();
+    });
+    let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.header_timeout = Duration::from_millis(50), |_| {});
+    assert_eq!(proxy.ask(GET), OK);
+}
+
+#[test]
+fn trailers_without_end_are_cut() {
+    let origin = Origin::start(|mut wire| {
+        let _ = wire.message();
+    });
+    let proxy = Proxy::before(origin.address);
+    let mut client = proxy.client();
+    client.write("POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n");
+    let line = "X-Trailer: 1\r\n".repeat(1000);
+    let ended = (0..1000).any(|_| client.stream().write_all(line.as_bytes()).is_err());
+    assert!(ended, "{} bytes of trailers were taken", 1000 * line.len());
+}
+
+#[test]
+fn more_requests_than_may_be_in_progress_are_told_to_come_later_and_not_at_once() {
+    let (came, arrived) = mpsc::sync_channel(64);
+    let (go, gate) = mpsc::sync_channel::<()>(64);
+    let gate = Mutex::new(gate);
+    let origin = Origin::start(move |mut wire| {
+        while wire.message().is_ok() {
+            came.send(()).unwrap();
+            gate.lock().unwrap().recv_timeout(NEVER).unwrap();
+            wire.write(OK);
+        }
+    });
+    let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.max_in_flight = 2, |_| {});
+    let mut busy: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = proxy.client();
+            client.write(GET);
+            arrived.recv_timeout(NEVER).unwrap();
+            client
+        })
+        .collect();
+    let mut client = proxy.client();
+    for request in [GET, "POST /credentials HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"] {
+        client.write(request);
+        let answer = client.message().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        let after =
+            answer.to_ascii_lowercase().split("\r\nretry-after: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse::<u32>().ok());
+        assert!(after.is_some_and(|seconds| seconds >= 1), "Gate repeats a POST at once where it is 0: {answer}");
+        assert!(json(&answer)["message"].as_str().unwrap().contains("not forwarded"), "{answer}");
+    }
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    for client in &mut busy {
+        client.expect(OK);
+    }
+    go.send(()).unwrap();
+    assert_eq!(proxy.ask(GET), OK);
+    assert_eq!(arrived.try_iter().count(), 1, "what was told to come later had been forwarded");
+}
+
+#[test]
+fn a_proxy_that_is_set_before_itself_says_so_in_the_first_round() {
+    for (listen_at, reached_at) in [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "localhost")] {
+        let port = dead_port().local_addr().unwrap().port();
+        let address = format!("{listen_at}:{port}").parse().unwrap();
+        let proxy = Proxy::with_listen(address, |listen| listen.listen = address, |config| config.host = reached_at.into());
+        for request in [GET, "POST /credentials HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"] {
+            let mut client = Wire::connect(format!("127.0.0.1:{port}").parse().unwrap());
+            client.write(request);
+            let answer = client.message().unwrap();
+            assert!(answer.starts_with("HTTP/1.1 508 "), "{answer}");
+            assert!(!json(&answer)["message"].as_str().unwrap().is_empty());
+        }
+        assert!(proxy.metrics.in_flight() <= 1, "a request goes round");
+    }
+}
+
+#[test]
+fn a_client_that_stalls_within_its_request_is_given_up() {
+    for body in ["Content-Length: 5\r\n\r\nhe", "Transfer-Encoding: chunked\r\n\r\n5\r\nhe"] {
+        let (saw, seen) = mpsc::sync_channel(1);
+        let origin = Origin::start(move |mut wire| saw.send(wire.rest().0).unwrap());
+        let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.stall_timeout = Duration::from_millis(200), |_| {});
+        let mut client = proxy.client();
+        client.write(format!("POST /x HTTP/1.1\r\nHost: h\r\n{body}"));
+        let (answer, _) = client.rest();
+        assert!(!answer.contains(" 408 "), "{answer}");
+        assert_eq!(whole(seen.recv_timeout(NEVER).unwrap().as_bytes()), None);
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
+    let (saw, seen) = mpsc::sync_channel(1);
+    let origin = Origin::start(move |mut wire| {
+        wire.message().unwrap();
+        wire.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+        while wire.stream().write_all(chunk.as_bytes()).is_ok() {}
+        saw.send(()).unwrap();
+    });
+    let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.stall_timeout = Duration::from_millis(200), |_| {});
+    let mut client = proxy.client();
+    client.write(GET);
+    seen.recv_timeout(NEVER).expect("Clouddriver writes to somebody who is not there for ever");
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 
-use super::raw::{GET, NEVER, OK, Origin, Proxy, json};
+use super::raw::{GET, NEVER, OK, Origin, Proxy, Wire, json};
 
 #[test]
 fn no_post_arrives_twice_though_every_kept_connection_is_closed_without_a_word() {
@@ -135,5 +135,159 @@ fn an_answer_before_the_end_of_the_request_passes_and_poisons_nothing() {
     // Its connection to Clouddriver is in the middle of a message: nobody else may be put on it.
     for _ in 0..10 {
         assert_eq!(proxy.ask(GET), OK);
+    }
+}
+
+/// An origin that answers the first request and then does as told; what it read of each connection from the second one on.
+fn after_one(script: impl Fn(usize, String, Wire) + Send + Sync + 'static) -> Origin {
+    let connections = AtomicUsize::new(0);
+    Origin::start(move |mut wire| {
+        let number = connections.fetch_add(1, SeqCst);
+        if number == 0 {
+            wire.message().unwrap();
+            wire.write(OK);
+        }
+        if let Ok(request) = wire.message() {
+            script(number, request, wire);
+        }
+    })
+}
+
+const SAFE: [&str; 2] = ["GET /again HTTP/1.1\r\nHost: h\r\n\r\n", "HEAD /again HTTP/1.1\r\nHost: h\r\nX-A:1\r\n\r\n"];
+
+#[test]
+fn a_get_or_head_that_meets_a_dying_connection_is_sent_once_again() {
+    for request in SAFE {
+        let (saw, seen) = mpsc::sync_channel(64);
+        let origin = after_one(move |number, request, mut wire| {
+            saw.send(request).unwrap();
+            if number > 0 {
+                wire.write("HTTP/1.1 204 \r\n\r\n");
+                let _ = wire.rest();
+            }
+        });
+        let proxy = Proxy::before(origin.address);
+        let mut client = proxy.client();
+        client.write(GET);
+        client.expect(OK);
+        client.write(request);
+        client.expect("HTTP/1.1 204 \r\n\r\n");
+        assert_eq!(seen.try_iter().collect::<Vec<_>>(), [request, request]);
+    }
+}
+
+#[test]
+fn nothing_is_sent_a_third_time() {
+    for request in SAFE {
+        let (saw, seen) = mpsc::sync_channel(64);
+        let origin = after_one(move |_, request, _| saw.send(request).unwrap());
+        let proxy = Proxy::before(origin.address);
+        let mut client = proxy.client();
+        client.write(GET);
+        client.expect(OK);
+        client.write(request);
+        assert!(client.until("\r\n\r\n").unwrap().starts_with("HTTP/1.1 502 "));
+        drop(proxy);
+        assert_eq!(seen.try_iter().count(), 2);
+    }
+}
+
+#[test]
+fn nothing_else_is_ever_sent_twice() {
+    for request in [
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
+        "POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
+        "PATCH /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
+        "DELETE /x HTTP/1.1\r\nHost: h\r\n\r\n",
+        "get /x HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
+        "GET /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ] {
+        let (saw, seen) = mpsc::sync_channel(64);
+        let origin = after_one(move |_, request, _| saw.send(request).unwrap());
+        let proxy = Proxy::before(origin.address);
+        let mut client = proxy.client();
+        client.write(GET);
+        client.expect(OK);
+        client.write(request);
+        let answer = client.message().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{request}: {answer}");
+        drop(proxy);
+        assert_eq!(seen.try_iter().count(), 1, "{request}");
+    }
+}
+
+#[test]
+fn a_get_that_may_have_been_answered_is_not_sent_again() {
+    // One byte of an answer, and a request that was the first on its connection: neither is a kept connection's race.
+    for (kept, begun) in [(true, "H"), (true, "HTTP/1.1 100 Continue\r\n\r\n"), (true, "HTTP/1.1 200 OK\r\n"), (false, "")] {
+        let (saw, seen) = mpsc::sync_channel(64);
+        let origin = Origin::start(move |mut wire| {
+            while let Ok(request) = wire.message() {
+                if request == GET {
+                    wire.write(OK);
+                } else {
+                    saw.send(request).unwrap();
+                    wire.write(begun);
+                    return;
+                }
+            }
+        });
+        let proxy = Proxy::before(origin.address);
+        let mut client = proxy.client();
+        if kept {
+            client.write(GET);
+            client.expect(OK);
+        }
+        client.write(SAFE[0]);
+        while !client.message().unwrap().starts_with("HTTP/1.1 502 ") {}
+        drop(proxy);
+        assert_eq!(seen.try_iter().count(), 1, "{begun:?}");
+    }
+}
+
+#[test]
+fn an_early_answer_passes_though_clouddriver_hangs_up_on_the_rest_of_the_request() {
+    const REFUSAL: &str = "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno";
+    let origin = Origin::start(|mut wire| {
+        wire.until("\r\n\r\n").unwrap();
+        wire.write(REFUSAL);
+        // What it leaves unread makes this a reset.
+    });
+    let proxy = Proxy::before(origin.address);
+    for _ in 0..20 {
+        let mut client = proxy.client();
+        client.write(format!("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n{}", "x".repeat(100_000)));
+        let answer = client.message().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 Too Large\r\n") && answer.ends_with("\r\n\r\nno"), "{answer}");
+    }
+}
+
+#[test]
+fn a_connection_that_clouddriver_ends_or_cannot_keep_is_not_used_again() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nconnection: x, CLOSE\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nConnection: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        // And what it sends behind its last answer is nobody's.
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison",
+    ] {
+        let (saw, seen) = mpsc::sync_channel(64);
+        let origin = Origin::start(move |mut wire| {
+            wire.message().unwrap();
+            wire.write(answer);
+            // It says so and stays: whoever closes is the proxy.
+            saw.send(wire.rest().0).unwrap();
+        });
+        let proxy = Proxy::before(origin.address);
+        for _ in 0..3 {
+            assert_eq!(proxy.ask(GET).replace("HTTP/1.0", "HTTP/1.1"), OK, "{answer}");
+            assert_eq!(seen.recv_timeout(NEVER).unwrap(), "", "{answer}");
+        }
+        assert_eq!(origin.connections(), 3);
     }
 }

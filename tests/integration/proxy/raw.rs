@@ -110,6 +110,19 @@ impl Wire {
         }
     }
 
+    /// A whole message, or what there is of one that breaks off, and how.
+    pub fn rest_or_answer(&mut self) -> (String, Option<End>) {
+        match self.message() {
+            Ok(message) => (message, None),
+            Err(end) => (text(self.buffer.drain(..)), Some(end)),
+        }
+    }
+
+    /// How much was read of a message that has not ended.
+    pub fn unread(&self) -> usize {
+        self.buffer.len()
+    }
+
     pub fn end_writing(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
@@ -208,6 +221,9 @@ pub fn dead_port() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
+/// The two ways through a data plane, which read and write HTTP each by itself: as bytes, and by way of those who look into requests.
+pub const WAYS: [fn(SocketAddr) -> Proxy; 2] = [Proxy::before, Proxy::looking];
+
 /// A data plane of one thread before `origin`.
 pub struct Proxy {
     pub handle: Option<Handle>,
@@ -221,6 +237,30 @@ impl Proxy {
     }
 
     pub fn with(origin: SocketAddr, change: impl FnOnce(&mut upstream::Config)) -> Self {
+        Self::with_listen(origin, |_| {}, change)
+    }
+
+    pub fn with_listen(
+        origin: SocketAddr,
+        change_listen: impl FnOnce(&mut fairlead::proxy::serve::Config),
+        change: impl FnOnce(&mut upstream::Config),
+    ) -> Self {
+        let mut listen = listen();
+        change_listen(&mut listen);
+        Self::start(origin, &listen, Selector::new("".into()), change)
+    }
+
+    /// Nothing passes as bytes: each request goes the way of those that somebody looks into.
+    pub fn looking(origin: SocketAddr) -> Self {
+        Self::start(origin, &listen(), Selector::everything(), |_| {})
+    }
+
+    fn start(
+        origin: SocketAddr,
+        listen: &fairlead::proxy::serve::Config,
+        selector: Selector,
+        change: impl FnOnce(&mut upstream::Config),
+    ) -> Self {
         let mut config = upstream::Config {
             host: origin.ip().to_string().into(),
             port: origin.port(),
@@ -232,9 +272,9 @@ impl Proxy {
         change(&mut config);
         let metrics = Metrics::default();
         let counters = metrics.clone();
-        let handle = serve(&listen(), &metrics, move || {
+        let handle = serve(listen, &metrics, move || {
             let upstream = Upstream::new(config, counters.thread());
-            Stack { upstream: upstream.clone(), selector: Selector::new("".into()), service: Respond::new(upstream) }
+            Stack { upstream: upstream.clone(), selector, service: Respond::new(upstream) }
         })
         .unwrap();
         Self { address: handle.local_addr(), handle: Some(handle), metrics }
