@@ -1,8 +1,11 @@
 //! Two replicas over one database, changes of the same names through both.
 
+use std::time::Duration;
+
 use super::report::Report;
 use super::storm::{Plan, storm};
-use super::world::{World, delete, expect, post, put, start};
+use super::world::{REST, World, delete, expect, post, put, start};
+use crate::support::databases::eventually;
 use crate::support::process::Fairlead;
 
 pub async fn run(report: &Report, world: &World) {
@@ -35,5 +38,42 @@ pub async fn run(report: &Report, world: &World) {
             let fairleads = vec![start(world.setup("lease-1").stormy()).await, start(world.setup("lease-2").stormy()).await];
             storm(world, fairleads, Plan { names: 6, clients: 4, changes: 120, rounds: 5, ..Plan::default() }).await;
         })
+        .await;
+    report
+        .case(
+            &world.title("replicas: one that is stopped between journal and forward forwards nothing that the other has given up"),
+            async {
+                world.fresh().await;
+                let setup = |name| world.setup(name).lease(Duration::from_secs(2));
+                let other = start(setup("stopped-other")).await;
+                let stopped = start(setup("stopped").holding("before-forward")).await;
+                let port = other.setup.port;
+                let entries =
+                    async |name: &str| world.admin().number(&format!("select count(*) from accounts_history where id = '{name}'")).await;
+                for (name, stale, newer, changes) in [
+                    ("posted", post("posted", "stale"), post("posted", "newer"), 1),
+                    ("put", put("put", "stale"), put("put", "newer"), 2),
+                    ("deleted", delete("deleted"), put("deleted", "newer"), 2),
+                ] {
+                    if changes > 1 {
+                        expect(port, &post(name, "before"), 200).await;
+                        world.rest(&[&other, &stopped]).await;
+                    }
+                    let call = stopped.stopped_at_a_change(stale).await;
+                    eventually("the other one ends the intent", REST, async || {
+                        (world.admin().number("select count(*) from fairlead_intents").await == 0).then_some(())
+                    })
+                    .await;
+                    expect(port, &newer, 200).await;
+                    stopped.resume();
+                    let answer = call.await.expect("no panic").expect("an answer");
+                    assert_eq!(answer.status, 503, "{name}: {}", answer.text());
+                    world.rest(&[&other, &stopped]).await;
+                    assert_eq!(entries(name).await, changes, "{name}: Clouddriver did what was held back");
+                    let row = world.mirrored(name).await.unwrap_or_else(|| panic!("{name} is not mirrored\n{}", other.log_tail()));
+                    assert!(row.definition.contains("newer"), "{name}: {}", row.definition);
+                }
+            },
+        )
         .await;
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::databases::{Server, TestDatabase, eventually};
 use crate::support::http::{self, Request};
-use crate::support::process::{Fairlead, Setup, folder};
+use crate::support::process::{Fairlead, Setup};
 
 const SOON: Duration = Duration::from_secs(60);
 /// `unknownOutcomeWindow`; a change may take half of it from its announcement to its first byte.
@@ -63,13 +63,7 @@ impl World {
             setup.with("kubesvc.dynamicAccounts.interceptor.maxWait: 5s")
         };
         let other = if alone { None } else { Some(Fairlead::start(setup("other")).await) };
-        let mut setup = setup("stopped");
-        let hold = folder(&setup.name).join("hold");
-        for left in [&hold, &hold.with_extension("held")] {
-            let _ = std::fs::remove_file(left);
-        }
-        setup.failpoints = Some(format!("{POINT}=return({})", hold.display()));
-        let stopped = Fairlead::start(setup).await;
+        let stopped = Fairlead::start(setup("stopped").holding(POINT)).await;
         Self { db, stopped, other, clouddriver, arrived }
     }
 
@@ -81,15 +75,8 @@ impl World {
     /// Sends a change that is held, stops the process there, does something, and lets the process go on: what the client heard, and how
     /// many changes arrived at Clouddriver after that.
     async fn stopped_while(&self, request: Request, meanwhile: impl AsyncFnOnce()) -> (http::Answer, u32) {
-        let hold = self.stopped.folder.join("hold");
-        std::fs::write(&hold, "").expect("a file");
-        let port = self.stopped.setup.port;
-        let call = tokio::spawn(async move { http::call(port, &request).await });
-        let held = hold.with_extension("held");
-        eventually("the change is held", SOON, async || held.exists().then_some(())).await;
+        let call = self.stopped.stopped_at_a_change(request).await;
         assert_eq!(self.db.admin.number("select count(*) from fairlead_intents").await, 1, "it is journalled");
-        self.stopped.pause().await;
-        std::fs::remove_file(&held).expect("it was there");
         meanwhile().await;
         let before = self.arrived.load(Ordering::SeqCst);
         self.stopped.resume();

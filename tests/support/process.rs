@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::http;
+use super::http::{self, Answer, Request};
 
 /// Where logs and configurations of a run go: `target/e2e/NAME`.
 pub fn folder(name: &str) -> PathBuf {
@@ -184,6 +184,16 @@ impl Setup {
         self
     }
 
+    /// A change can be stopped at this crash point; see [`Fairlead::stopped_at_a_change`].
+    pub fn holding(mut self, point: &str) -> Self {
+        let hold = folder(&self.name).join("hold");
+        for left in [&hold, &hold.with_extension("held")] {
+            let _ = std::fs::remove_file(left);
+        }
+        self.failpoints = Some(format!("{point}=return({})", hold.display()));
+        self
+    }
+
     /// Sets how soon a silent replica is taken for dead.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
@@ -282,6 +292,24 @@ impl Fairlead {
     /// Stops the world for it (`SIGSTOP`).
     pub async fn pause(&self) {
         self.process.stop().await;
+    }
+
+    /// Sends a change, and stops the whole process where [`Setup::holding`] says. The answer comes after [`Fairlead::resume`].
+    pub async fn stopped_at_a_change(&self, request: Request) -> tokio::task::JoinHandle<std::io::Result<Answer>> {
+        let hold = self.folder.join("hold");
+        std::fs::write(&hold, "").expect("a file");
+        let port = self.setup.port;
+        let call = tokio::spawn(async move { http::call(port, &request).await });
+        let held = hold.with_extension("held");
+        let start = Instant::now();
+        while !held.exists() {
+            assert!(start.elapsed() < Duration::from_secs(60), "no change is held:\n{}", self.log_tail());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.pause().await;
+        // It will not see that before it goes on.
+        std::fs::remove_file(&held).expect("it was there");
+        call
     }
 
     /// Whether the process has ended by itself.
