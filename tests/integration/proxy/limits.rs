@@ -1,6 +1,7 @@
 //! Bounds on what one side may take from us: bytes and time for a head, connections.
 
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use fairlead::proxy::{Body, Metrics, Stack, serve};
 use http::{Request, Response};
 
 use super::fidelity::passes_unchanged;
-use super::raw::{End, GET, NEVER, OK, Origin, Proxy, Wire, dead_port, json, listen, whole};
+use super::raw::{End, GET, NEVER, OK, Origin, Proxy, Wire, json, listen, whole};
 
 fn fine(config: &fairlead::proxy::serve::Config, metrics: &Metrics) -> fairlead::proxy::Handle {
     serve(config, metrics, || {
@@ -214,10 +215,16 @@ fn more_requests_than_may_be_in_progress_are_told_to_come_later_and_not_at_once(
     assert_eq!(arrived.try_iter().count(), 1, "what was told to come later had been forwarded");
 }
 
+/// Below those that the system gives to connections and to listeners that ask for any.
+fn port_that_nobody_is_given() -> u16 {
+    let first = 20_000 + u16::try_from(std::process::id() % 8_000).unwrap();
+    (first..).find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).unwrap()
+}
+
 #[test]
 fn a_proxy_that_is_set_before_itself_says_so_in_the_first_round() {
     for (listen_at, reached_at) in [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "localhost")] {
-        let port = dead_port().local_addr().unwrap().port();
+        let port = port_that_nobody_is_given();
         let address = format!("{listen_at}:{port}").parse().unwrap();
         let proxy = Proxy::with_listen(address, |listen| listen.listen = address, |config| config.host = reached_at.into());
         for request in [GET, "POST /credentials HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"] {
