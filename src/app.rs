@@ -25,6 +25,7 @@ use crate::store::{self, Store};
 use crate::telemetry::admin::{self, AdminState};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{DatabaseState, Facts, Live, Readiness};
+use crate::tls::{self, Watched, front as tls_front, upstream as tls_upstream};
 
 /// How long the start waits for a database that neither works nor fails before it serves without it. One that refuses is not waited
 /// for, and one that is slow to make its tables is: until the first epoch is registered, account changes would be refused.
@@ -49,6 +50,9 @@ pub enum StartError {
     /// The data plane.
     #[error(transparent)]
     Proxy(#[from] serve::ServeError),
+    /// A certificate, a key or a bundle of CAs cannot be used (any more: the settings had it checked).
+    #[error("TLS: {0}")]
+    Tls(#[from] tls::FileError),
     /// A key that seals cannot be used.
     #[error("fairlead.seal: {0}")]
     Seal(#[from] store::KeyError),
@@ -103,7 +107,12 @@ impl App {
         let intercept_metrics = metrics.register(crate::intercept::Metrics::register);
 
         let store = Store::open(&settings.database, settings.seal.as_ref())?;
-        let source = Source::open(&settings.database.source, store.main(), &settings.clouddriver);
+        let (front_tls, watched) = settings.tls.clone().map(tls_front::Acceptor::open).transpose()?.unzip();
+        spawn_watch(&tasks, watched, &stop);
+        let upstream_tls = settings.clouddriver.tls.clone().map(|files| tls_upstream::Connector::open(files, &settings.clouddriver.host));
+        let (upstream_tls, watched) = upstream_tls.transpose()?.unzip();
+        spawn_watch(&tasks, watched, &stop);
+        let source = Source::open(&settings.database.source, store.main(), &settings.clouddriver, upstream_tls.clone());
         let engine = Engine::new(
             store.clone(),
             source.clone(),
@@ -170,13 +179,14 @@ impl App {
         let factory = {
             let (settings, proxy_metrics, engine) = (settings.clone(), proxy_metrics.clone(), engine.clone());
             move || {
-                let upstream = Upstream::new(proxy::upstream::Config::new(&settings.clouddriver, &settings.proxy), proxy_metrics.thread());
+                let upstream = proxy::upstream::Config::new(&settings.clouddriver, &settings.proxy, upstream_tls);
+                let upstream = Upstream::new(upstream, proxy_metrics.thread());
                 let layer = crate::intercept::InterceptLayer::new(&settings, mirror::Handle::new(engine), intercept_metrics);
                 let service = front.layer(Respond::new(layer.layer(upstream.clone())));
                 Stack { upstream, selector: Selector::new(settings.clouddriver.context_path.clone()), service }
             }
         };
-        let proxy = serve::serve(&serve::Config::new(&settings), &proxy_metrics, factory)?;
+        let proxy = serve::serve(&serve::Config::new(&settings, front_tls), &proxy_metrics, factory)?;
         readiness.set_ready();
         info!(
             proxy = %proxy.local_addr(),
@@ -222,6 +232,12 @@ impl App {
         let _ = tokio::time::timeout(Duration::from_secs(5), self.engine.store().close()).await;
         info!("stopped");
         drained.aborted == 0
+    }
+}
+
+fn spawn_watch<F: tls::Files>(tasks: &TaskTracker, watched: Option<Watched<F>>, stop: &CancellationToken) {
+    if let Some(watched) = watched {
+        tasks.spawn(watched.run(stop.child_token()));
     }
 }
 

@@ -9,8 +9,8 @@
 //! 5. [`store`] holds Fairlead's own tables, `kubesvc_accounts` first among them;
 //! 6. [`api`] answers `/armory/**` and `/agents/kubernetes/**` from the store.
 //!
-//! [`config`] turns the operator's files into typed settings, [`telemetry`] is logs, metrics and the admin listener,
-//! [`demo`] a stand-in for Clouddriver's Account Management, and [`app`] the only place that knows all parts.
+//! [`config`] turns the operator's files into typed settings, [`tls`] reads certificates and keys, [`telemetry`] is logs, metrics
+//! and the admin listener, [`demo`] a stand-in for Clouddriver's Account Management, and [`app`] the only place that knows all parts.
 
 pub mod account;
 pub mod api;
@@ -23,3 +23,4 @@ pub mod proxy;
 pub mod source;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use super::reader::{Given, Reader};
 use super::remark::Origin;
 use super::settings::{Clouddriver, Deny, DenyAction, FailurePolicy, Interceptor, Logging, Proxy, Replica, SealKey, SealKeys, Settings};
-use super::{pools, values};
+use super::{pools, tls, values};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,6 +22,7 @@ const TOMCAT_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Reads all keys. `None` where a mistake was noted (all of them are).
 pub(super) fn settings(reader: &mut Reader<'_>, host_name: Option<String>) -> Option<Settings> {
     let (listen, admin_listen) = listeners(reader);
+    let tls = tls::front(reader);
     let clouddriver = clouddriver(reader, listen);
     let database = pools::read(reader);
     let dynamic_accounts_enabled = reader.required("kubesvc.dynamicAccounts.enabled", values::boolean);
@@ -39,6 +40,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, host_name: Option<String>) -> Op
     Some(Settings {
         listen,
         admin_listen,
+        tls,
         clouddriver,
         database: database?,
         dynamic_accounts_enabled,
@@ -61,11 +63,6 @@ fn listeners(reader: &mut Reader<'_>) -> (SocketAddr, SocketAddr) {
         let at = if at.origin == Origin::Default { reader.given("server.port").unwrap_or(at) } else { at };
         reader.mistake(&at, "server.port and fairlead.admin.port are the same: give each its own");
     }
-    if let Some(at) = reader.given("server.ssl.enabled")
-        && values::boolean(at.text.trim()) == Ok(true)
-    {
-        reader.warn(&at, "has no effect: Fairlead listens without TLS, which is not built yet");
-    }
     (SocketAddr::new(address, port), SocketAddr::new(admin_address, admin_port))
 }
 
@@ -75,6 +72,7 @@ fn clouddriver(reader: &mut Reader<'_>, listen: SocketAddr) -> Clouddriver {
         let at = base_at.clone();
         reader.note(&at, format!("is not given: Clouddriver is looked for at {}:{}", base.host, base.port));
     }
+    let at = base_at.clone();
     let loopback = base.host == "localhost" || base.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
     let same_host = base.host.parse::<IpAddr>().is_ok_and(|ip| ip == listen.ip())
         || (loopback && (listen.ip().is_loopback() || listen.ip().is_unspecified()));
@@ -102,7 +100,8 @@ fn clouddriver(reader: &mut Reader<'_>, listen: SocketAddr) -> Clouddriver {
         }
         (None, None) => String::new(),
     };
-    Clouddriver { host: base.host.into(), port: base.port, context_path: context_path.into() }
+    let tls = tls::upstream(reader, &base.host, base.tls, &at);
+    Clouddriver { host: base.host.into(), port: base.port, tls, context_path: context_path.into() }
 }
 
 fn interceptor(reader: &mut Reader<'_>) -> Interceptor {

@@ -23,6 +23,7 @@ mod reader;
 mod references;
 mod remark;
 mod settings;
+mod tls;
 mod values;
 mod yaml;
 

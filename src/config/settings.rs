@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::store::db::PoolConfig;
+use crate::tls;
 
 /// Everything that `fairlead serve` needs to know.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where health, metrics and info are served (`fairlead.admin.address`, `.port`; `0.0.0.0:7003`).
     pub admin_listen: SocketAddr,
+    /// `server.ssl.*`: TLS towards clients; `None`: plain.
+    pub tls: Option<tls::front::Files>,
     /// The Clouddriver behind us.
     pub clouddriver: Clouddriver,
     /// Fairlead's own database, and how it reads Clouddriver's.
@@ -39,10 +42,12 @@ pub struct Settings {
 /// `services.clouddriver.*`, `clouddriver.contextPath`.
 #[derive(Clone, Debug)]
 pub struct Clouddriver {
-    /// Host name or address, and port, of `services.clouddriver.baseUrl` (`http` only as yet).
+    /// Host name or address, and port, of `services.clouddriver.baseUrl`.
     pub host: Arc<str>,
-    /// Port; 80 where the URL names none.
+    /// Port; where the URL names none, 80 for `http` and 443 for `https`.
     pub port: u16,
+    /// `services.clouddriver.ssl.*` with an `https` URL; `None`: plain.
+    pub tls: Option<tls::upstream::Files>,
     /// `clouddriver.contextPath` (empty, or `/prefix` with no slash at the end).
     pub context_path: Arc<str>,
 }

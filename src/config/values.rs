@@ -150,16 +150,18 @@ pub(super) fn context_path(text: &str) -> Parsed<String> {
 pub(super) struct BaseUrl {
     pub(super) host: String,
     pub(super) port: u16,
+    /// It is `https`.
+    pub(super) tls: bool,
 }
 
-/// `http://host[:port]`.
+/// `http://host[:port]`, `https://host[:port]`.
 pub(super) fn base_url(text: &str) -> Parsed<BaseUrl> {
     let url = url::Url::parse(text).map_err(|e| format!("is not a URL ({e}): write it as http://clouddriver:7002"))?;
-    match url.scheme() {
-        "http" => {}
-        "https" => return Err("is https, which is not built yet: give an http address of Clouddriver".into()),
+    let tls = match url.scheme() {
+        "http" => false,
+        "https" => true,
         _ => return Err("is not an http URL: write it as http://clouddriver:7002".into()),
-    }
+    };
     if !url.username().is_empty() || url.password().is_some() {
         return Err("holds a user or a password, which are not sent: leave them out".into());
     }
@@ -175,7 +177,7 @@ pub(super) fn base_url(text: &str) -> Parsed<BaseUrl> {
     let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     match url.port_or_known_default() {
         Some(0) | None => Err("has port 0: write it as http://clouddriver:7002".into()),
-        Some(port) => Ok(BaseUrl { host: host.to_owned(), port }),
+        Some(port) => Ok(BaseUrl { host: host.to_owned(), port, tls }),
     }
 }
 
@@ -227,12 +229,12 @@ mod tests {
 
     #[test]
     fn a_base_url_is_http_with_no_path() {
-        let ok = |host: &str, port| Ok(BaseUrl { host: host.into(), port });
+        let ok = |host: &str, port| Ok(BaseUrl { host: host.into(), port, tls: false });
+        assert_eq!(base_url("https://c"), Ok(BaseUrl { host: "c".into(), port: 443, tls: true }));
         assert_eq!(base_url("http://clouddriver:7002"), ok("clouddriver", 7002));
         assert_eq!(base_url("http://10.0.0.1/"), ok("10.0.0.1", 80));
         assert_eq!(base_url("http://[::1]:7002"), ok("::1", 7002));
         for (text, word) in [
-            ("https://c", "https"),
             ("c:7002", "http URL"),
             ("c", "not a URL"),
             ("http://c/prefix", "contextPath"),

@@ -21,12 +21,15 @@ use tower::Service;
 
 use super::balance::Seat;
 use super::client::Client;
+use super::handshake::{self, Begun};
 use super::link::Link;
 use super::metrics::Up;
 use super::respond::{Summary, error};
 use super::select::Selector;
 use super::serve::{Limits, Stack};
+use super::stream::Stream;
 use super::{Body, Counters, Upstream};
+use crate::tls::front;
 
 /// What the threads are told.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,7 @@ pub(super) struct Acceptor<S> {
     pub(super) stack: Stack<S>,
     pub(super) counters: Arc<Counters>,
     pub(super) limits: Limits,
+    pub(super) tls: Option<front::Acceptor>,
     pub(super) seat: Seat,
 }
 
@@ -58,6 +62,7 @@ pub(super) struct Shared<S> {
     pub(super) selector: Selector,
     pub(super) counters: Arc<Counters>,
     pub(super) limits: Limits,
+    tls: Option<front::Acceptor>,
     pub(super) draining: Cell<bool>,
     /// The drain's time is over: who waits for Clouddriver is answered by us.
     pub(super) cut: Cell<bool>,
@@ -113,13 +118,14 @@ where
     /// Accepts until told to drain, then waits for the connections. Returns when the drain has to end and how many connections
     /// were still open then. To be run inside a `LocalSet`.
     pub(super) async fn run(self, listener: TcpListener, phase: watch::Receiver<Phase>) -> (Instant, usize) {
-        let Self { stack, counters, limits, mut seat } = self;
+        let Self { stack, counters, limits, tls, mut seat } = self;
         let shared = Rc::new(Shared {
             service: stack.service,
             upstream: stack.upstream,
             selector: stack.selector,
             counters,
             limits,
+            tls,
             draining: Cell::new(false),
             cut: Cell::new(false),
             tasks: RefCell::default(),
@@ -293,8 +299,21 @@ where
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
-    let link = Link::new(stream, shared.upstream.buffers().clone());
-    if AssertUnwindSafe(Client::new(shared, link).run()).catch_unwind().await.is_err() {
+    let served = async {
+        let begun = match &shared.tls {
+            None => Begun::Http1(Stream::from(stream)),
+            // In a box, so that a connection without TLS has no room for it.
+            Some(tls) => Box::pin(handshake::begin(&shared, tls, stream)).await,
+        };
+        let link = |stream| Link::new(stream, shared.upstream.buffers().clone());
+        match begun {
+            Begun::Http1(stream) => Client::new(shared.clone(), link(stream)).run().await,
+            Begun::Http2(stream) => Box::pin(super::http2::serve(shared.clone(), stream, Vec::new())).await,
+            Begun::Plaintext(stream) => Box::pin(Client::new(shared.clone(), link(stream)).refuse_plaintext()).await,
+            Begun::Ended => {}
+        }
+    };
+    if AssertUnwindSafe(served).catch_unwind().await.is_err() {
         counters.panics.fetch_add(1, Relaxed);
         tracing::error!("a connection panicked and is closed");
     }

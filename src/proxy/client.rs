@@ -32,7 +32,7 @@ use super::{Body, Cause, tunnel};
 /// sent, reading it costs little.
 const EAGER: usize = 4096;
 /// A connection that has nothing to do when the drain begins has this long to send the request that may be on its way.
-const LAST_CALL: Duration = Duration::from_millis(500);
+pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 /// After an answer that came before the end of its request: what is read of that all the same, and for how long, so that the client
 /// comes to read the answer.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -108,10 +108,32 @@ where
                     self.linger().await;
                     break;
                 }
-                Then::End => break,
+                Then::End => break self.farewell().await,
             }
         }
         self.shared.give_spare(head, answer);
+    }
+
+    /// Refuses a client that speaks without TLS where TLS is spoken.
+    pub(super) async fn refuse_plaintext(mut self) {
+        let mut answer = Vec::new();
+        self.refuse(request::PLAINTEXT, &mut answer).await;
+        self.linger().await;
+    }
+
+    /// The client can tell this end from one that nobody meant, if its protocol knows the difference.
+    async fn farewell(&mut self) {
+        if !self.link.is_to_be_ended() {
+            return;
+        }
+        let (link, timer, cut) = (&mut self.link, &mut self.timer, &self.shared.cut);
+        timer.as_mut().reset(Instant::now() + self.shared.limits.stall_timeout);
+        poll_fn(|cx| match link.poll_shutdown(cx) {
+            Poll::Pending if cut.get() => Poll::Ready(()),
+            Poll::Pending => timer.as_mut().poll(cx),
+            Poll::Ready(_) => Poll::Ready(()),
+        })
+        .await;
     }
 
     /// Reads the next head. Without a word from the client, the end comes after the idle time-out, and soon in a drain.

@@ -38,6 +38,12 @@ pub enum Cause {
     /// No address accepted within the connect time-out.
     #[error("no connection within {0:?}")]
     ConnectTimeout(Duration),
+    /// No TLS: what is there is not believed, does not speak it, or does not want us.
+    #[error("no TLS: {0}")]
+    Tls(String),
+    /// The same, said after the request was (perhaps in part) sent.
+    #[error("no TLS: {0}; the request may have been acted on")]
+    TlsRefused(String),
     /// A fresh connection was closed before the request was written.
     #[error("the connection was closed before the request was sent")]
     ClosedUnsent,
@@ -69,7 +75,7 @@ pub enum Cause {
 
 impl Cause {
     /// All labels, in the order of [`Cause::index`].
-    pub(super) const LABELS: [&'static str; 13] = [
+    pub(super) const LABELS: [&'static str; 14] = [
         "dns",
         "refused",
         "connect",
@@ -83,6 +89,7 @@ impl Cause {
         "loop",
         "shutdown",
         "total_timeout",
+        "tls",
     ];
 
     pub(super) fn index(&self) -> usize {
@@ -100,6 +107,7 @@ impl Cause {
             Self::Loop => 10,
             Self::Shutdown => 11,
             Self::TotalTimeout => 12,
+            Self::Tls(_) | Self::TlsRefused(_) => 13,
         }
     }
 
@@ -125,6 +133,7 @@ impl Cause {
             Self::Dns(_) => "UpstreamUnknownHost",
             Self::Refused | Self::Connect(_) | Self::ClosedUnsent => "UpstreamConnectFailed",
             Self::ConnectTimeout(_) => "UpstreamConnectTimeout",
+            Self::Tls(_) | Self::TlsRefused(_) => "UpstreamTlsFailed",
             Self::Broken(_) => "UpstreamConnectionBroken",
             Self::ResponseTimeout(_) | Self::TotalTimeout => "UpstreamResponseTimeout",
             Self::BadAnswer(_) => "UpstreamBadAnswer",
@@ -143,10 +152,12 @@ impl Delivery for UpstreamError {
             | Cause::Refused
             | Cause::Connect(_)
             | Cause::ConnectTimeout(_)
+            | Cause::Tls(_)
             | Cause::ClosedUnsent
             | Cause::Loop
             | Cause::Unforwardable(..) => true,
             Cause::Broken(_)
+            | Cause::TlsRefused(_)
             | Cause::ResponseTimeout(_)
             | Cause::BadAnswer(_)
             | Cause::RequestBody

@@ -15,7 +15,6 @@ use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tower::{Service, ServiceExt as _};
 
 use super::Body;
@@ -23,6 +22,7 @@ use super::accept::Shared;
 use super::call::MAX_HEAD;
 use super::metrics::Up;
 use super::respond::{Summary, error};
+use super::stream::Stream;
 
 /// Requests at once on one connection.
 const STREAMS: u32 = 128;
@@ -33,7 +33,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Serves a connection whose first bytes were read already.
-pub(super) async fn serve<S>(shared: Rc<Shared<S>>, stream: TcpStream, unread: Vec<u8>)
+pub(super) async fn serve<S>(shared: Rc<Shared<S>>, stream: Stream, unread: Vec<u8>)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
@@ -114,7 +114,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
 
 /// A stream, with what was read from it before.
 struct Rewound {
-    stream: TcpStream,
+    stream: Stream,
     unread: Vec<u8>,
     at: usize,
 }

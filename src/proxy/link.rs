@@ -4,14 +4,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
+
+use super::stream::Stream;
 
 /// What is read at once of small messages, and of large ones.
 const SMALL: usize = 16 * 1024;
@@ -49,7 +48,7 @@ impl Buffers {
 
 /// See the module's page.
 pub(super) struct Link {
-    stream: TcpStream,
+    stream: Stream,
     buffers: Buffers,
     buffer: Option<Box<[u8]>>,
     start: usize,
@@ -57,8 +56,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, buffers: Buffers) -> Self {
-        Self { stream, buffers, buffer: None, start: 0, end: 0 }
+    pub(super) fn new(stream: impl Into<Stream>, buffers: Buffers) -> Self {
+        Self { stream: stream.into(), buffers, buffer: None, start: 0, end: 0 }
     }
 
     /// What was read and not yet used.
@@ -109,7 +108,7 @@ impl Link {
     /// nothing more fits into that one, and then this is an error of kind [`io::ErrorKind::OutOfMemory`].
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         if self.buffer.is_none() {
-            // Before there is something to read, no buffer.
+            // Before there is something to read, no buffer. By TLS only a read can tell; its buffer is given back below.
             ready!(self.stream.poll_read_ready(cx))?;
             self.buffer = Some(self.buffers.take(false));
         }
@@ -149,7 +148,12 @@ impl Link {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
-    /// Writes all of `bytes`; `sent` says how many were written before, and now.
+    /// Hands to the kernel what was written. Nothing ever waits here but by TLS.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush_all(cx)
+    }
+
+    /// Writes all of `bytes`, to the kernel; `sent` says how many were written before, and now.
     pub(super) fn poll_write_all(&mut self, cx: &mut Context<'_>, bytes: &[u8], sent: &mut usize) -> Poll<io::Result<()>> {
         while *sent < bytes.len() {
             match ready!(self.poll_write(cx, &bytes[*sent..]))? {
@@ -157,7 +161,7 @@ impl Link {
                 n => *sent += n,
             }
         }
-        Poll::Ready(Ok(()))
+        self.poll_flush(cx)
     }
 
     /// Ends the writing direction.
@@ -167,18 +171,22 @@ impl Link {
 
     /// Whether an idle connection is still open and quiet, asked of the kernel: that the other side has closed it may be known
     /// there and not yet to the runtime.
-    pub(super) fn is_quiet(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit(); 1];
-        self.is_empty() && matches!(SockRef::from(&self.stream).peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.is_empty() && self.stream.is_quiet()
+    }
+
+    /// The other side can tell an end that was meant from one that was not; so it has to be told.
+    pub(super) fn is_to_be_ended(&self) -> bool {
+        self.stream.is_to_be_ended()
     }
 
     /// The connection is to end with a reset, not with an orderly end.
-    pub(super) fn reset_on_close(&self) {
-        let _ = SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+    pub(super) fn reset_on_close(&mut self) {
+        self.stream.reset_on_close();
     }
 
     /// The stream and what was read from it.
-    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+    pub(super) fn into_parts(self) -> (Stream, Vec<u8>) {
         let unread = self.unread().to_vec();
         (self.stream, unread)
     }

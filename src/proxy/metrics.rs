@@ -92,6 +92,7 @@ pub struct Counters {
     pub(super) pool_reused: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) overloaded: AtomicU64,
+    pub(super) handshakes_failed: AtomicU64,
     pub(super) listen: Arc<OnceLock<SocketAddr>>,
 }
 
@@ -142,6 +143,11 @@ impl Collector for Metrics {
             self.sum(|c| c.refused.load(Relaxed)),
         )?;
         counter("proxy_overloaded", "Requests answered 503 because too many were in progress", self.sum(|c| c.overloaded.load(Relaxed)))?;
+        counter(
+            "proxy_tls_handshakes_failed",
+            "Client connections that ended before TLS was agreed on",
+            self.sum(|c| c.handshakes_failed.load(Relaxed)),
+        )?;
         counter("proxy_pool_opened", "Connections opened to Clouddriver", self.pool_opened())?;
         counter("proxy_pool_reused", "Requests sent on a kept connection to Clouddriver", self.pool_reused())?;
         let mut gauge = |name, help, value: i64| {

@@ -9,12 +9,13 @@
 //! | file | |
 //! |---|---|
 //! | `serve`, `accept`, `balance`, `listen` | threads and connections, and how they end |
+//! | `handshake` | how a connection by TLS begins |
 //! | `client` | one client's connection; [`select`] says which way a request goes |
 //! | `pass`, `tunnel` | what passes as bytes |
 //! | `feed`, `call`, `answer` | what goes through tower services |
 //! | `http2` | clients that speak HTTP/2 |
 //! | `wire` | heads and bodies of HTTP/1, without input and output |
-//! | [`upstream`], `pool`, `connect`, `link` | connections to Clouddriver, and of all sorts |
+//! | [`upstream`], `pool`, `connect`, `link`, `stream` | connections to Clouddriver, and of all sorts |
 //! | [`path`] | whose a request is |
 
 mod accept;
@@ -26,6 +27,7 @@ mod client;
 mod connect;
 mod error;
 mod feed;
+mod handshake;
 mod http2;
 mod link;
 mod listen;
@@ -36,6 +38,7 @@ mod pool;
 pub mod respond;
 pub mod select;
 pub mod serve;
+mod stream;
 mod tunnel;
 pub mod upstream;
 mod wire;

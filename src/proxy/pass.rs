@@ -243,7 +243,11 @@ impl<'a> Pass<'a> {
                 Poll::Ready(Ok(_)) | Poll::Pending => {}
             }
         }
-        Poll::Pending
+        // What TLS holds back goes out even when nothing more comes.
+        match self.client.poll_flush(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Fault::Client)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
     }
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {

@@ -38,8 +38,9 @@ impl Pool {
             idle.clear();
             return None;
         }
-        while let Some(Idle { link, .. }) = idle.pop_back() {
-            if !ask || link.is_quiet() {
+        while let Some(Idle { mut link, .. }) = idle.pop_back() {
+            // What TLS has decrypted and nobody has read can be nothing but trouble, so that it is always asked.
+            if !(ask || link.is_to_be_ended()) || link.is_quiet() {
                 return Some(link);
             }
         }
@@ -69,7 +70,7 @@ impl Pool {
     fn purge(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|i| now.duration_since(i.since) < self.idle_timeout && i.link.is_quiet());
+        idle.retain_mut(|i| now.duration_since(i.since) < self.idle_timeout && i.link.is_quiet());
         let next = idle.front().map(|i| i.since + self.idle_timeout);
         if next.is_none() {
             *self.purger.borrow_mut() = None;

@@ -18,6 +18,7 @@ use super::accept::{Acceptor, Phase};
 use super::call::MAX_HEAD;
 use super::select::Selector;
 use super::{Body, Metrics, Upstream, balance, listen};
+use crate::tls::front;
 
 /// Where and how to serve.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Config {
     pub threads: usize,
     /// What clients may take.
     pub limits: Limits,
+    /// TLS; `None`: plain.
+    pub tls: Option<front::Acceptor>,
 }
 
 /// What clients may take of time and room. Counts are for each thread.
@@ -78,8 +81,8 @@ pub struct Stack<S> {
 }
 
 impl Config {
-    /// As the operator set it.
-    pub fn new(settings: &crate::config::Settings) -> Self {
+    /// As the operator set it; `tls` is made from [`crate::config::Settings::tls`].
+    pub fn new(settings: &crate::config::Settings, tls: Option<front::Acceptor>) -> Self {
         Self {
             listen: settings.listen,
             threads: settings.proxy.threads,
@@ -93,6 +96,7 @@ impl Config {
                 max_connections: settings.proxy.max_connections,
                 max_in_flight: settings.proxy.max_in_flight,
             },
+            tls,
         }
     }
 }
@@ -103,6 +107,7 @@ impl<S> Stack<S> {
         let nowhere = super::upstream::Config {
             host: "".into(),
             port: 0,
+            tls: None,
             connect_timeout: Duration::from_secs(1),
             response_timeout: None,
             pool_idle_timeout: Duration::ZERO,
@@ -166,11 +171,11 @@ where
         let runtime = Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
         let (done, ended) = oneshot::channel();
         let (factory, counters, phase, ready) = (factory.clone(), metrics.thread(), receiver.clone(), ready.clone());
-        let limits = config.limits;
+        let (limits, tls) = (config.limits, config.tls.clone());
         let body = move || {
             let work = async move {
                 let listener = TcpListener::from_std(listener)?;
-                let acceptor = Acceptor { stack: factory(), counters, limits, seat };
+                let acceptor = Acceptor { stack: factory(), counters, limits, tls, seat };
                 let _ = ready.send(());
                 drop(ready);
                 Ok::<_, io::Error>(acceptor.run(listener, phase).await)

@@ -34,6 +34,7 @@ fn one_way(cx: &mut Context<'_>, from: &mut Link, to: &mut Link) -> Poll<std::io
             let n = ready!(to.poll_write(cx, from.unread()))?;
             from.consume(n);
         }
+        ready!(to.poll_flush(cx))?;
         if ready!(from.poll_fill(cx, LARGE))? == 0 {
             return to.poll_shutdown(cx);
         }

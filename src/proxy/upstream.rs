@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::connect::connect;
 use super::link::{Buffers, Link};
 use super::pool::Pool;
+use super::stream::Stream;
 use super::{Cause, Counters, UpstreamError};
 use crate::config;
+use crate::tls;
 
 /// Where Clouddriver is and how long it may take.
 #[derive(Clone, Debug)]
@@ -20,7 +24,9 @@ pub struct Config {
     pub host: Arc<str>,
     /// Port.
     pub port: u16,
-    /// For name resolution and connect together, all addresses included.
+    /// TLS; `None`: plain.
+    pub tls: Option<tls::upstream::Connector>,
+    /// For name resolution, connect and TLS handshake together, all addresses included.
     pub connect_timeout: Duration,
     /// From the last part of the request that could be sent to the head of the answer; `None`: for as long as the client waits.
     pub response_timeout: Option<Duration>,
@@ -31,11 +37,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// As the operator set it.
-    pub fn new(clouddriver: &config::Clouddriver, proxy: &config::Proxy) -> Self {
+    /// As the operator set it; `tls` is made from [`config::Clouddriver::tls`].
+    pub fn new(clouddriver: &config::Clouddriver, proxy: &config::Proxy, tls: Option<tls::upstream::Connector>) -> Self {
         Self {
             host: clouddriver.host.clone(),
             port: clouddriver.port,
+            tls,
             connect_timeout: proxy.connect_timeout,
             response_timeout: proxy.response_timeout,
             pool_idle_timeout: proxy.pool_idle_timeout,
@@ -87,10 +94,18 @@ impl Upstream {
     /// A new connection.
     pub(super) async fn connect(&self) -> Result<Link, Cause> {
         let config = &self.0.config;
+        let deadline = Instant::now() + config.connect_timeout;
         let stream = connect(&config.host, config.port, config.connect_timeout).await?;
         if is_ourselves(&stream, &self.0.counters).unwrap_or(false) {
             return Err(Cause::Loop);
         }
+        let stream: Stream = match &config.tls {
+            None => stream.into(),
+            Some(tls) => match timeout_at(deadline, Box::pin(tls.connect(stream))).await {
+                Ok(shaken) => shaken.map_err(Cause::Tls)?.into(),
+                Err(_) => return Err(Cause::ConnectTimeout(config.connect_timeout)),
+            },
+        };
         self.0.counters.pool_opened.fetch_add(1, Relaxed);
         Ok(Link::new(stream, self.0.buffers.clone()))
     }
@@ -102,6 +117,13 @@ impl Upstream {
 
     /// The error for a request that got no answer; counted.
     pub(super) fn failed(&self, cause: Cause) -> UpstreamError {
+        let cause = match cause {
+            Cause::Broken(error) => match tls::late_refusal(&error) {
+                Some(why) => Cause::TlsRefused(why),
+                None => Cause::Broken(error),
+            },
+            cause => cause,
+        };
         self.0.counters.upstream_errors[cause.index()].fetch_add(1, Relaxed);
         UpstreamError { hop: self.0.hop.clone(), cause }
     }

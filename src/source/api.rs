@@ -18,6 +18,7 @@ use super::judge::{Entry, History, Listed, NO_ANSWER, judge, may_be_one};
 use super::{Error, Page, Poison, Reading, SourceInfo, SourceRow};
 use crate::account::Incarnation;
 use crate::config::Clouddriver;
+use crate::tls::upstream::Connector;
 
 /// How often list and history are asked while they disagree.
 const ATTEMPTS: usize = 4;
@@ -32,6 +33,8 @@ pub struct ApiConfig {
     pub host: Arc<str>,
     /// Port.
     pub port: u16,
+    /// TLS; `None`: plain.
+    pub tls: Option<Connector>,
     /// Prefix of every path; empty, or `/prefix`.
     pub context_path: Arc<str>,
     /// Sent as `X-SPINNAKER-USER`; with Fiat it has to be an account manager.
@@ -39,9 +42,9 @@ pub struct ApiConfig {
 }
 
 impl ApiConfig {
-    /// From the settings.
-    pub fn new(clouddriver: &Clouddriver, user: Option<String>) -> Self {
-        Self { host: clouddriver.host.clone(), port: clouddriver.port, context_path: clouddriver.context_path.clone(), user }
+    /// From the settings; `tls` is made from [`Clouddriver::tls`].
+    pub fn new(clouddriver: &Clouddriver, user: Option<String>, tls: Option<Connector>) -> Self {
+        Self { host: clouddriver.host.clone(), port: clouddriver.port, tls, context_path: clouddriver.context_path.clone(), user }
     }
 }
 
@@ -55,7 +58,7 @@ pub struct Api {
 impl Api {
     /// Opens no connection yet.
     pub fn new(config: ApiConfig) -> Self {
-        Self { client: Client::new(config.host, config.port, config.user.as_deref()), context_path: config.context_path }
+        Self { client: Client::new(config.host, config.port, config.tls, config.user.as_deref()), context_path: config.context_path }
     }
 
     pub(super) async fn read(&self, name: &str) -> Result<Reading, Error> {

@@ -10,10 +10,13 @@ use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-/// To reach Clouddriver.
+use crate::tls::upstream::Connector;
+
+/// To reach Clouddriver, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the request to the last byte of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,6 +34,7 @@ pub(super) struct Client {
 struct Shared {
     host: Arc<str>,
     port: u16,
+    tls: Option<Connector>,
     hop: String,
     user: Option<HeaderValue>,
     idle: Mutex<Vec<SendRequest<Empty<Bytes>>>>,
@@ -51,10 +55,10 @@ impl fmt::Debug for Client {
 
 impl Client {
     /// `user` is sent as `X-SPINNAKER-USER`; one that no header can hold is not sent.
-    pub(super) fn new(host: Arc<str>, port: u16, user: Option<&str>) -> Self {
+    pub(super) fn new(host: Arc<str>, port: u16, tls: Option<Connector>, user: Option<&str>) -> Self {
         let hop = format!("{host}:{port}");
         let user = user.and_then(|u| HeaderValue::from_str(u).ok());
-        Self { shared: Arc::new(Shared { host, port, hop, user, idle: Mutex::default(), permits: Semaphore::new(AT_ONCE) }) }
+        Self { shared: Arc::new(Shared { host, port, tls, hop, user, idle: Mutex::default(), permits: Semaphore::new(AT_ONCE) }) }
     }
 
     /// Host and port.
@@ -86,15 +90,16 @@ impl Client {
 
     async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, String> {
         let target = (&*self.shared.host, self.shared.port);
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(target))
-            .await
-            .map_err(|_| format!("no connection within {CONNECT_TIMEOUT:?}"))?
-            .map_err(|e| format!("no connection: {e}"))?;
-        let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| format!("no connection: {e}"))?;
-        // Ends when the sender is dropped or Clouddriver closes.
-        tokio::spawn(connection);
-        Ok(sender)
+        let connected = async {
+            let stream = TcpStream::connect(target).await.map_err(|e| format!("no connection: {e}"))?;
+            let _ = stream.set_nodelay(true);
+            match &self.shared.tls {
+                None => shake_hands(stream).await,
+                Some(tls) => shake_hands(tls.connect(stream).await.map_err(|why| format!("no TLS: {why}"))?).await,
+            }
+        };
+        let timed_out = |_| Err(format!("no connection within {CONNECT_TIMEOUT:?}"));
+        tokio::time::timeout(CONNECT_TIMEOUT, connected).await.unwrap_or_else(timed_out)
     }
 
     /// The inner error is "no answer began", the outer one anything later.
@@ -125,4 +130,14 @@ impl Client {
         }
         Ok(Ok(Answer { status, body }))
     }
+}
+
+async fn shake_hands<T>(stream: T) -> Result<SendRequest<Empty<Bytes>>, String>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| format!("no connection: {e}"))?;
+    // Ends when the sender is dropped or Clouddriver closes.
+    tokio::spawn(connection);
+    Ok(sender)
 }

@@ -19,6 +19,7 @@ pub use sql::Sql;
 use crate::account::Incarnation;
 use crate::config::{Clouddriver, SourceConfig};
 use crate::store::db::Db;
+use crate::tls::upstream::Connector;
 
 /// Where Clouddriver's accounts are read from. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -166,12 +167,13 @@ impl Error {
 }
 
 impl Source {
-    /// The source that the settings ask for; `main` is the pool of Fairlead's own tables. Opens no connection yet.
-    pub fn open(config: &SourceConfig, main: &Db, clouddriver: &Clouddriver) -> Self {
+    /// The source that the settings ask for; `main` is the pool of Fairlead's own tables, `tls` how Clouddriver is spoken to. Opens
+    /// no connection yet.
+    pub fn open(config: &SourceConfig, main: &Db, clouddriver: &Clouddriver, tls: Option<Connector>) -> Self {
         match config {
             SourceConfig::SameDatabase => Self::Sql(Sql::new(main.clone())),
             SourceConfig::OtherDatabase(pool) => Self::Sql(Sql::new(Db::open(pool))),
-            SourceConfig::Api { user } => Self::Api(Api::new(ApiConfig::new(clouddriver, user.clone()))),
+            SourceConfig::Api { user } => Self::Api(Api::new(ApiConfig::new(clouddriver, user.clone(), tls))),
         }
     }
 

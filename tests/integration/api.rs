@@ -122,6 +122,7 @@ fn proxy_config() -> proxy::serve::Config {
         listen: "127.0.0.1:0".parse().expect("an address"),
         threads: 1,
         limits: proxy::Limits { header_timeout: Duration::from_secs(10), max_connections: 64, ..proxy::Limits::default() },
+        tls: None,
     }
 }
 

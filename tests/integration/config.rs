@@ -195,7 +195,7 @@ fn a_value_that_does_not_fit_is_a_mistake_that_does_not_repeat_it() {
         "server.address: s3cret",
         "server.port: s3cret",
         "services.clouddriver.baseUrl: http://u:s3cret@c",
-        "services.clouddriver.baseUrl: https://s3cret",
+        "services.clouddriver.baseUrl: ftp://s3cret",
         "services.clouddriver.baseUrl: http://c/s3cret",
         "clouddriver.contextPath: s3cret",
         "fairlead.proxy.connectTimeout: s3cret",

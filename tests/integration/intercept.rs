@@ -142,11 +142,11 @@ impl Plane {
         let metrics = fairlead::proxy::Metrics::default();
         let (counted, for_threads, notes) = (metrics.clone(), settings.clone(), notes.clone());
         let factory = move || {
-            let upstream = Upstream::new(upstream::Config::new(&for_threads.clouddriver, &for_threads.proxy), counted.thread());
+            let upstream = Upstream::new(upstream::Config::new(&for_threads.clouddriver, &for_threads.proxy, None), counted.thread());
             let service = Respond::new(InterceptLayer::new(&for_threads, notes, Metrics::default()).layer(upstream.clone()));
             Stack { upstream, selector: Selector::new("".into()), service }
         };
-        let handle = serve(&serve::Config::new(&settings), &metrics, factory).unwrap();
+        let handle = serve(&serve::Config::new(&settings, None), &metrics, factory).unwrap();
         Self { handle, runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap() }
     }
 

@@ -15,5 +15,6 @@ mod raw;
 mod rig;
 mod smuggling;
 mod spread;
+mod tls;
 mod trailers;
 mod upgrade;

@@ -381,6 +381,7 @@ async fn api_of(options: Options) -> (StandIn, Source) {
 fn api_at(address: SocketAddr, context_path: &str, user: Option<&str>) -> Source {
     Source::Api(Api::new(ApiConfig {
         host: address.ip().to_string().into(),
+        tls: None,
         port: address.port(),
         context_path: context_path.into(),
         user: user.map(str::to_owned),

@@ -23,6 +23,9 @@ const fn bad(why: &'static str) -> Refusal {
 pub(in crate::proxy) const TOO_LARGE: Refusal =
     Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why: "the request's head is too large" };
 
+/// Before anything of a request was read.
+pub(in crate::proxy) const PLAINTEXT: Refusal = bad("this port speaks TLS, and the request came without it: ask by https");
+
 /// What a proxy has to know of a request. The ranges lie in the head that goes on.
 #[derive(Debug)]
 pub(in crate::proxy) struct RequestHead {

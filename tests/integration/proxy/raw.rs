@@ -25,6 +25,7 @@ pub fn json(answer: &str) -> serde_json::Value {
 /// One end of a connection.
 pub struct Wire {
     stream: TcpStream,
+    tls: Option<rustls::Connection>,
     buffer: Vec<u8>,
 }
 
@@ -33,6 +34,8 @@ pub struct Wire {
 pub enum End {
     Closed,
     Reset,
+    /// By TLS: with no word that this is the end.
+    Truncated,
 }
 
 impl Wire {
@@ -40,11 +43,51 @@ impl Wire {
         stream.set_read_timeout(Some(NEVER)).unwrap();
         stream.set_write_timeout(Some(NEVER)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: Vec::new() }
+        Self { stream, tls: None, buffer: Vec::new() }
     }
 
     pub fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).unwrap())
+    }
+
+    /// The same by TLS; the handshake happens with the first read or write.
+    pub fn by(self, tls: impl Into<rustls::Connection>) -> Self {
+        Self { tls: Some(tls.into()), ..self }
+    }
+
+    pub fn tls(&mut self) -> &mut rustls::Connection {
+        self.tls.as_mut().unwrap()
+    }
+
+    /// Handshakes to its end.
+    pub fn shake(&mut self) -> std::io::Result<()> {
+        let Self { stream, tls, .. } = self;
+        tls.as_mut().unwrap().complete_io(stream).map(drop)
+    }
+
+    /// Sends what TLS has to say besides.
+    pub fn flush(&mut self) {
+        let Self { stream, tls: Some(tls), .. } = self else { return };
+        while tls.wants_write() {
+            tls.write_tls(stream).unwrap();
+        }
+    }
+
+    /// A request and its answer, unless the other side does not want to.
+    pub fn try_ask(&mut self, request: &str) -> Option<String> {
+        write_inside(self.tls.as_mut()?, &mut self.stream, request.as_bytes()).ok()?;
+        let mut chunk = [0; 4096];
+        while whole(&self.buffer).is_none() {
+            let n = read_inside(self.tls.as_mut()?, &mut self.stream, &mut chunk).ok().filter(|n| *n > 0)?;
+            self.buffer.extend_from_slice(&chunk[..n]);
+        }
+        self.message().ok()
+    }
+
+    /// The end, as TLS tells it.
+    pub fn farewell(mut self) {
+        self.tls().send_close_notify();
+        self.flush();
     }
 
     pub fn stream(&self) -> &TcpStream {
@@ -52,18 +95,26 @@ impl Wire {
     }
 
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        match &mut self.tls {
+            None => self.stream.write_all(bytes.as_ref()).unwrap(),
+            Some(tls) => write_inside(tls, &mut self.stream, bytes.as_ref()).unwrap(),
+        }
     }
 
     fn more(&mut self) -> Result<(), End> {
         let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk) {
+        let read = match &mut self.tls {
+            None => self.stream.read(&mut chunk),
+            Some(tls) => read_inside(tls, &mut self.stream, &mut chunk),
+        };
+        match read {
             Ok(0) => Err(End::Closed),
             Ok(n) => {
                 self.buffer.extend_from_slice(&chunk[..n]);
                 Ok(())
             }
             Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Err(End::Reset),
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(End::Truncated),
             Err(e) => panic!("nothing came: {e}; so far: {}", String::from_utf8_lossy(&self.buffer)),
         }
     }
@@ -125,6 +176,20 @@ impl Wire {
 
     pub fn end_writing(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+fn write_inside(tls: &mut rustls::Connection, stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    match tls {
+        rustls::Connection::Client(tls) => rustls::Stream::new(tls, stream).write_all(bytes),
+        rustls::Connection::Server(tls) => rustls::Stream::new(tls, stream).write_all(bytes),
+    }
+}
+
+fn read_inside(tls: &mut rustls::Connection, stream: &mut TcpStream, room: &mut [u8]) -> std::io::Result<usize> {
+    match tls {
+        rustls::Connection::Client(tls) => rustls::Stream::new(tls, stream).read(room),
+        rustls::Connection::Server(tls) => rustls::Stream::new(tls, stream).read(room),
     }
 }
 
@@ -264,6 +329,7 @@ impl Proxy {
         let mut config = upstream::Config {
             host: origin.ip().to_string().into(),
             port: origin.port(),
+            tls: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: None,
             pool_idle_timeout: Duration::from_secs(15),
@@ -298,6 +364,7 @@ pub fn listen() -> fairlead::proxy::serve::Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         threads: 1,
         limits: Limits { max_connections: 1000, ..Limits::default() },
+        tls: None,
     }
 }
 

@@ -1,0 +1,169 @@
+//! A connection's bytes: plain, or by TLS. Which one is a match and nothing more: a plain connection pays nothing for the other.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustls::ClientConnection;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsStream, client, server};
+
+/// See the module's page.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<Tls>),
+}
+
+pub(super) struct Tls {
+    stream: TlsStream<TcpStream>,
+    /// It was cut: the other side must not take what it has for whole.
+    cut: bool,
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::Plain(stream)
+    }
+}
+
+impl From<client::TlsStream<TcpStream>> for Stream {
+    fn from(stream: client::TlsStream<TcpStream>) -> Self {
+        Self::Tls(Box::new(Tls { stream: stream.into(), cut: false }))
+    }
+}
+
+impl From<server::TlsStream<TcpStream>> for Stream {
+    fn from(stream: server::TlsStream<TcpStream>) -> Self {
+        Self::Tls(Box::new(Tls { stream: stream.into(), cut: false }))
+    }
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(tls) => tls.stream.get_ref().0,
+        }
+    }
+
+    /// Whether a read is worth a buffer. By TLS always: what came may be a half of a record, or lie decrypted already.
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => stream.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// TLS takes what it is given and may keep some of it until the kernel takes more.
+    pub(super) fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) if tls.stream.get_ref().1.wants_write() => Pin::new(&mut tls.stream).poll_flush(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Nothing came and nobody has closed it. A session ticket is nothing, and is taken.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => {
+                let mut byte = [MaybeUninit::uninit(); 1];
+                matches!(SockRef::from(&*stream).peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Tls(tls) => match &mut tls.stream {
+                TlsStream::Client(stream) => {
+                    let (tcp, session) = stream.get_mut();
+                    is_session_quiet(tcp, session)
+                }
+                // Clients' connections are not kept by us.
+                TlsStream::Server(_) => false,
+            },
+        }
+    }
+
+    pub(super) fn is_to_be_ended(&self) -> bool {
+        matches!(self, Self::Tls(tls) if !tls.cut)
+    }
+
+    pub(super) fn reset_on_close(&mut self) {
+        let _ = SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
+        if let Self::Tls(tls) = self {
+            tls.cut = true;
+        }
+    }
+}
+
+/// Reads what the kernel has, past the runtime, which may not know of it yet.
+fn is_session_quiet(tcp: &TcpStream, session: &mut ClientConnection) -> bool {
+    let socket = SockRef::from(tcp);
+    loop {
+        match session.process_new_packets() {
+            Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
+            Ok(_) | Err(_) => return false,
+        }
+        match session.read_tls(&mut &*socket) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(tls) => {
+                // Who waits for an answer has to have sent the whole question.
+                if tls.stream.get_ref().1.wants_write()
+                    && let Poll::Ready(Err(error)) = Pin::new(&mut tls.stream).poll_flush(cx)
+                {
+                    tracing::debug!(%error, "a connection takes no more");
+                }
+                Pin::new(&mut tls.stream).poll_read(cx, buf)
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(tls) => {
+                // What was taken before goes first, so that little more than a record ever waits.
+                if tls.stream.get_ref().1.wants_write() {
+                    ready!(Pin::new(&mut tls.stream).poll_flush(cx))?;
+                }
+                Pin::new(&mut tls.stream).poll_write(cx, buf)
+            }
+        }
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(tls) => Pin::new(&mut tls.stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush_all(cx)
+    }
+
+    /// By TLS the other side is told first.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(&mut tls.stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! TLS towards clients: `server.ssl.*`.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::pem::{File, identity};
+use super::watched::{self, Contents, Watched};
+use super::{FileError, Role, provider};
+
+/// What clients may speak, the best first.
+const H2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
+
+/// Whether clients have to show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// They are not asked.
+    None,
+    /// They may; one that is not of our CAs ends the handshake.
+    Want,
+    /// They must.
+    Need,
+}
+
+/// Where certificate, key and CAs lie.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// `server.ssl.certificate`.
+    pub certificate: PathBuf,
+    /// `server.ssl.certificatePrivateKey`.
+    pub key: PathBuf,
+    /// `server.ssl.trustCertificate`: the CAs of clients.
+    pub trust: Option<PathBuf>,
+    /// `server.ssl.clientAuth`. Without [`Files::trust`] nobody is asked.
+    pub client_auth: ClientAuth,
+}
+
+impl watched::Files for Files {
+    type Made = ServerConfig;
+    const KEYS: &'static str = "server.ssl";
+
+    fn read(&self) -> Result<Contents, FileError> {
+        let mut files = vec![File::read(Role::Certificate, &self.certificate)?, File::read(Role::Key, &self.key)?];
+        if let Some(trust) = &self.trust {
+            files.push(File::read(Role::Trust, trust)?);
+        }
+        Ok(Contents(files))
+    }
+
+    fn make(&self, contents: &Contents) -> Result<ServerConfig, FileError> {
+        let files = &contents.0;
+        let identity = identity(&files[0], &files[1])?;
+        let unusable = |role: Role, path: &PathBuf, e: &dyn fmt::Display| FileError {
+            role,
+            path: path.display().to_string(),
+            why: format!("cannot be used ({e})"),
+        };
+        let verifier = match (files.get(2), &self.trust) {
+            (Some(file), Some(path)) if self.client_auth != ClientAuth::None => {
+                let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(file.roots()?), provider());
+                if self.client_auth == ClientAuth::Want {
+                    builder = builder.allow_unauthenticated();
+                }
+                builder.build().map_err(|e| unusable(Role::Trust, path, &e))?
+            }
+            _ => Arc::new(NoClientAuth),
+        };
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| unusable(Role::Certificate, &self.certificate, &e))?;
+        let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+        config.alpn_protocols = vec![H2.to_vec(), HTTP1.to_vec()];
+        Ok(config)
+    }
+}
+
+/// Makes the server's half of handshakes, each with the files as they are then. Clones share the files.
+#[derive(Clone)]
+pub struct Acceptor(watch::Receiver<Arc<ServerConfig>>);
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Acceptor")
+    }
+}
+
+impl Acceptor {
+    /// Reads the files; the second is to be run, or they stay as they are now.
+    ///
+    /// # Errors
+    /// The first file that cannot be used.
+    pub fn open(files: Files) -> Result<(Self, Watched<Files>), FileError> {
+        let (watched, receiver) = Watched::open(files)?;
+        Ok((Self(receiver), watched))
+    }
+
+    /// A handshake. Has no bound of its own.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let config = self.0.borrow().clone();
+        TlsAcceptor::from(config).accept(stream).await
+    }
+}
+
+/// Whether the two have agreed on HTTP/2.
+pub(crate) fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(H2)
+}
