@@ -167,3 +167,65 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+    use crate::proxy::link::{Buffers, Link};
+
+    /// A test that waits so long has failed.
+    const NEVER: std::time::Duration = std::time::Duration::from_secs(30);
+
+    async fn pair() -> (server::TlsStream<TcpStream>, client::TlsStream<TcpStream>) {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let server = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+        let server = server.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let client = client.with_root_certificates(roots).with_no_client_auth();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = async { TlsAcceptor::from(Arc::new(server)).accept(listener.accept().await.unwrap().0).await.unwrap() };
+        let connected = async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            TlsConnector::from(Arc::new(client)).connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
+        };
+        tokio::join!(accepted, connected)
+    }
+
+    #[tokio::test]
+    async fn what_was_written_by_tls_goes_out_while_nothing_but_a_read_is_asked_for() {
+        let (server, mut client) = pair().await;
+        let mut link = Link::new(server, Buffers::default());
+        let mut taken = 0;
+        poll_fn(|cx| {
+            loop {
+                match link.poll_write(cx, &[7; 10_000]) {
+                    Poll::Ready(n) => taken += n.unwrap(),
+                    Poll::Pending => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+        // The kernel takes no more, so that some of it waits here.
+        let mut got = vec![0; taken];
+        tokio::select! {
+            read = client.read_exact(&mut got) => drop(read.unwrap()),
+            ended = poll_fn(|cx| link.poll_fill(cx, 1024)) => panic!("nothing was sent to us: {ended:?}"),
+            () = tokio::time::sleep(NEVER) => panic!("what waited here did not go out"),
+        }
+        assert!(got.iter().all(|b| *b == 7));
+    }
+}

@@ -1,6 +1,6 @@
 //! A Clouddriver that speaks TLS.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use fairlead::proxy::{Cause, Delivery as _, UpstreamError};
 use fairlead::tls::upstream::{Connector, Files};
@@ -85,14 +85,18 @@ fn only_http1_is_offered() {
 #[test]
 fn what_tls_says_between_two_requests_does_not_cost_the_connection() {
     let ca = Ca::new();
-    let origin = origin(server(&ca.issue(), None), |mut wire| {
+    let turn = Arc::new(Barrier::new(2));
+    let theirs = turn.clone();
+    let origin = origin(server(&ca.issue(), None), move |mut wire| {
         while wire.message().is_ok() {
             wire.write(OK);
+            theirs.wait();
             // A message of TLS that lies unread when the connection is asked whether it is quiet.
             if let rustls::Connection::Server(tls) = wire.tls() {
                 tls.refresh_traffic_keys().unwrap();
             }
             wire.flush();
+            theirs.wait();
         }
     });
     let back = before(&origin, &ca, None);
@@ -100,8 +104,10 @@ fn what_tls_says_between_two_requests_does_not_cost_the_connection() {
     for _ in 0..5 {
         client.write(POST);
         client.expect(OK);
+        turn.wait();
+        turn.wait();
+        assert_eq!(origin.connections(), 1);
     }
-    assert_eq!(origin.connections(), 1);
 }
 
 #[test]
