@@ -6,8 +6,8 @@ mod config;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod demo;
-mod descriptors;
 mod docs;
+mod endurance;
 #[allow(clippy::print_stdout, reason = "what is left out, and why, is said")]
 mod full_disk;
 #[allow(clippy::disallowed_methods, reason = "threads of the test's own play client and origin here")]

@@ -1,6 +1,7 @@
 //! The `fairlead` binary as an operator runs it: a process with a configuration file, which can be killed, paused and drained.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::TcpListener;
@@ -138,6 +139,8 @@ pub struct Setup {
     pub failpoints: Option<String>,
     /// A folder where the process sees a disk of its own, of so many MiB, that goes with it.
     pub disk: Option<(PathBuf, u32)>,
+    /// A program and its arguments that put their process into some state and then become Fairlead (`prlimit`, `unshare`).
+    pub through: Vec<String>,
 }
 
 /// What storms use in place of minutes: how long a change of unknown outcome is looked after.
@@ -157,7 +160,23 @@ impl Setup {
             scaled: true,
             failpoints: None,
             disk: None,
+            through: Vec::new(),
         }
+    }
+
+    /// An embedded database of its own, empty at the start.
+    pub fn embedded(self) -> Self {
+        let file = folder(&self.name).join("fairlead.db");
+        for ending in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{ending}", file.display()));
+        }
+        self.with(&format!("fairlead.sqlite.path: {}", file.display()))
+    }
+
+    /// Starts it by another program, which has to become it.
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|w| (*w).to_owned()).collect();
+        self
     }
 
     /// Sets the default pool.
@@ -360,16 +379,45 @@ impl Fairlead {
     pub fn log_tail(&self) -> String {
         self.process.log_tail(6000)
     }
+
+    /// Bytes of memory that it holds.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most bytes of memory that it ever held, or held since [`Fairlead::forget_peak`].
+    pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// From here on, [`Fairlead::peak_memory`] counts anew.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").expect("a process of our own");
+    }
+
+    fn status(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a running process");
+        let kib = status.lines().find_map(|l| l.strip_prefix(line)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("{line} is not in {status}")) << 10
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("a running process").count()
+    }
 }
 
 fn launch(setup: &Setup, folder: &Path) -> Process {
-    let program = env!("CARGO_BIN_EXE_fairlead");
-    let mut command = Command::new(if setup.disk.is_some() { "unshare" } else { program });
-    if let Some((folder, mib)) = &setup.disk {
-        let mount = format!("mount -t tmpfs -o size={mib}m tmpfs \"$0\" && exec \"$@\"");
-        command.args(["--mount", "sh", "-c", &mount]).arg(folder).arg(program);
+    let mut words: Vec<&OsStr> = setup.through.iter().map(OsStr::new).chain([OsStr::new(env!("CARGO_BIN_EXE_fairlead"))]).collect();
+    let mount;
+    if let Some((disk, mib)) = &setup.disk {
+        mount = format!("mount -t tmpfs -o size={mib}m tmpfs \"$0\" && exec \"$@\"");
+        let before = ["unshare", "--mount", "sh", "-c", &mount].map(OsStr::new);
+        words.splice(..0, before.into_iter().chain([disk.as_os_str()]));
     }
-    command.arg("serve").arg("--config").arg(folder.join("fairlead.yml")).arg("--config").arg(folder.join("more.yml")).current_dir(folder);
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg("serve").arg("--config").arg(folder.join("fairlead.yml")).arg("--config").arg(folder.join("more.yml"));
+    command.current_dir(folder);
     // The tests' own variables are no settings.
     for (key, _) in std::env::vars().filter(|(k, _)| k.starts_with("FAIRLEAD_") || k.starts_with("KUBESVC_")) {
         command.env_remove(key);
