@@ -15,7 +15,7 @@ ONLY ?=
 
 .PHONY: help
 help: ## Say what there is
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 .PHONY: build
 build: ## Build both programs as they would be shipped (target/release)
@@ -41,6 +41,7 @@ lint: ## Format, clippy with warnings denied, dependencies
 	$(STEP) "install: compiler" scripts/install.sh compiler
 	$(STEP) "install: lints" scripts/install.sh lints
 	$(STEP) "rustfmt" cargo fmt --check
+	$(STEP) "rustfmt: fuzz targets" cargo fmt --check --manifest-path fuzz/Cargo.toml
 	$(STEP) "clippy" cargo clippy --locked --all-targets --all-features -- -D warnings
 	$(STEP) "cargo deny: bans, licences, sources" cargo deny --locked check bans licenses sources
 	$(STEP) "cargo deny: advisories" scripts/advisories.sh
@@ -80,6 +81,21 @@ bench-proxy: ## Measure: what the proxy costs, beside nginx and HAProxy (docs/pe
 	$(STEP) "price: build" cargo bench --locked --profile release --no-run --bench price
 	@ulimit -n "$$(ulimit -Hn)" && FAIRLEAD_BENCH_PROGRAM=$${FAIRLEAD_BENCH_PROGRAM:-$(CURDIR)/.run/fairlead-shipped} \
 	  scripts/step "price" cargo bench --locked --profile release --bench price
+
+.PHONY: fuzz
+fuzz: ## Fuzz paths, messages, bodies, JDBC URLs and configuration, FAIRLEAD_FUZZ_SECONDS (60) each
+	$(STEP) "install: cargo-fuzz" scripts/install.sh fuzz
+	$(STEP) "fuzz" scripts/fuzz.sh
+
+.PHONY: slowhttptest
+slowhttptest: ## Slow headers, slow bodies, slow readers: other clients are served meanwhile
+	$(STEP) "install: slowhttptest" scripts/install.sh slow
+	$(STEP) "slowhttptest" cargo test $(TESTED) --test integration -- --ignored --nocapture slowhttptest
+
+.PHONY: h2spec
+h2spec: ## Conformance of the listener to HTTP/2
+	$(STEP) "install: h2spec" scripts/install.sh h2spec
+	$(STEP) "h2spec" cargo test $(TESTED) --test integration -- --ignored --nocapture h2spec
 
 .PHONY: clean
 clean: databases-down ## Stop the tests' databases and remove what was built, their data too

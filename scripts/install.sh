@@ -5,7 +5,10 @@
 #   scripts/install.sh proxies     nginx and HAProxy, to compare with; the system's own are not started
 #   scripts/install.sh lints       rustfmt, clippy, cargo-deny, cargo-machete
 #   scripts/install.sh java        Java 17 and Maven, for the real Clouddriver and Gate of the end-to-end tests
-# Tools of cargo go to FAIRLEAD_TOOLS (default: .run/tools in the repository) and not among the user's own.
+#   scripts/install.sh fuzz        cargo-fuzz, and a C++ compiler for libFuzzer
+#   scripts/install.sh slow        slowhttptest
+#   scripts/install.sh h2spec      h2spec, by Go
+# Tools of cargo and Go go to FAIRLEAD_TOOLS (default: .run/tools in the repository) and not among the user's own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tools=${FAIRLEAD_TOOLS:-$PWD/.run/tools}
@@ -13,6 +16,8 @@ export PATH="$tools/bin:$PATH"
 
 deny=0.20.2
 machete=0.9.2
+fuzz=0.13.2
+h2spec=v2.2.1+incompatible
 
 say() { echo "install: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -94,10 +99,27 @@ java() {
   [ ${#missing[@]} = 0 ] || apt "${missing[@]}"
 }
 
+fuzz() {
+  compiler
+  command -v c++ >/dev/null || apt g++
+  cargo_tool fuzz "$fuzz"
+}
+
+slow() {
+  command -v slowhttptest >/dev/null || apt slowhttptest
+}
+
+h2spec() {
+  [ -x "$tools/bin/h2spec" ] && return
+  command -v go >/dev/null || apt golang-go
+  say "go install h2spec $h2spec"
+  GOBIN=$tools/bin go install "github.com/summerwind/h2spec/cmd/h2spec@$h2spec"
+}
+
 case ${1:-} in
-  compiler | databases | proxies | lints | java) "$1" ;;
+  compiler | databases | proxies | lints | java | fuzz | slow | h2spec) "$1" ;;
   *)
-    echo "usage: scripts/install.sh compiler|databases|proxies|lints|java" >&2
+    echo "usage: scripts/install.sh compiler|databases|proxies|lints|java|fuzz|slow|h2spec" >&2
     exit 64
     ;;
 esac

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
+use super::layers::canonical_key;
 use super::reader::{Given, Reader};
+use super::remark::Remark;
 use super::settings::{Database, SourceConfig};
 use super::{jdbc, values};
 use crate::store::db::{PoolConfig, Target};
@@ -166,7 +168,8 @@ fn pool(reader: &mut Reader<'_>, written: &str, statement_timeout: Duration) -> 
     let Some((url, at)) = reader.located(&url_key, jdbc::parse) else {
         if reader.given(&url_key).is_none() {
             let at = Given { written: url_key, ..reader.place_of(&format!("{label}.")) };
-            if !reader.findings.mistakes.iter().any(|m| m.key == at.written) {
+            let same = |m: &Remark| canonical_key(&m.key) == canonical_key(&at.written);
+            if !reader.findings.mistakes.iter().any(same) {
                 reader.mistake(&at, "is missing: a pool needs it, such as jdbc:mysql://host:3306/database");
             }
         }

@@ -75,7 +75,9 @@ impl<'a> Reader<'a> {
     /// A value as it stands, or `None` if it is absent, empty or unusable (which is then noted).
     pub(super) fn given(&mut self, name: &str) -> Option<Given> {
         let property = self.properties.get(&canonical_key(name))?;
-        let secret = name.ends_with("assword") || name.ends_with(".key");
+        // A URL holds a password behind its user, or as a parameter.
+        let in_url = |text: &str| text.contains('@') || text.to_ascii_lowercase().contains("password");
+        let secret = name.ends_with("assword") || name.ends_with(".key") || (name.ends_with("jdbcUrl") && in_url(&property.text));
         self.resolve(property, secret)
     }
 
@@ -260,4 +262,21 @@ fn known(name: &str) -> &'static Key {
         }
     };
     KEYS.iter().find(same).expect("a key that is read stands in the table of keys")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load_text;
+
+    #[test]
+    fn a_placeholder_in_a_url_with_a_password_is_not_named_for_it_may_be_a_part_of_it() {
+        let said = |url: &str| load_text("", &[("SQL_CONNECTIONPOOLS_DEFAULT_JDBCURL", url)]).unwrap_err().to_string();
+        for url in
+            ["jdbc:mysql://u:pa${ssw}ord@h/db", "jdbc:mysql://h/db?user=u&password=pa${ssw}ord", "jdbc:mysql://h/db?${x&PASSWORD=ssw}"]
+        {
+            let said = said(url);
+            assert!(said.contains("placeholder") && !said.contains("ssw}") && !said.contains("is missing"), "{said}");
+        }
+        assert!(said("jdbc:mysql://${DB_HOST}/db").contains("${DB_HOST}"));
+    }
 }

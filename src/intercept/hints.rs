@@ -46,7 +46,11 @@ pub(super) fn keys(body: &[u8], each: &mut dyn FnMut(&[u8])) {
 
 /// Reads until the document ends or stops making sense; what was seen up to there is the hint.
 fn read(body: &[u8], document: Document<'_>) {
-    let text = to_utf8(body);
+    let mut text = to_utf8(body);
+    // A number at the end of what is not all there may go on; with this behind it, it is none. Whole documents end in a bracket.
+    if text.last().is_some_and(u8::is_ascii_digit) {
+        text.to_mut().push(b'.');
+    }
     let _ = document.deserialize(&mut serde_json::Deserializer::from_slice(&text));
 }
 
@@ -280,6 +284,10 @@ mod tests {
             (r#"[[{"name":"acc"}]]"#, None),
             (r#"{"name":"acc","broken"#, Some("acc")),
             (r#"{"name":"a","name":"#, None),
+            // Cut here, it may be the beginning of another number.
+            (r#"{"name":12"#, None),
+            (r#"{"name":12 "#, Some("12")),
+            (r#"{"name":12,"#, Some("12")),
             ("", None),
             ("null", None),
             ("\"name\"", None),
