@@ -113,6 +113,15 @@ where
             };
             captured.replay(announced.clone(), gate, gone.clone())
         }
+        (None, Some(body)) if body.is_end_stream() => {
+            // Without a body it is the head that may not leave late.
+            let (ticket, late) = (ticket.clone(), late.clone());
+            Body::Asked(Rc::new(move || {
+                let open = ticket.borrow().as_ref().is_none_or(J::Ticket::may_forward);
+                late.set(!open);
+                open
+            }))
+        }
         (None, body) => body.unwrap_or(Body::Empty),
     };
     let open = Open { ticket, method, name, nameless, request_id, started, metrics: metrics.clone() };

@@ -21,6 +21,8 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 pub enum Body {
     /// Nothing.
     Empty,
+    /// Nothing, and what is asked once, when the head is about to leave: `false` keeps it back.
+    Asked(std::rc::Rc<dyn Fn() -> bool>),
     /// Bytes of our own.
     Full(Full<Bytes>),
     /// From a client that speaks HTTP/2.
@@ -51,7 +53,7 @@ impl HttpBody for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Asked(_) => Poll::Ready(None),
             Self::Full(b) => Pin::new(b).poll_frame(cx).map_err(|e| match e {}),
             Self::Incoming(b) => Pin::new(b).poll_frame(cx).map_err(Into::into),
             Self::Client(b) => Pin::new(b).poll_frame(cx),
@@ -62,7 +64,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Asked(_) => true,
             Self::Full(b) => b.is_end_stream(),
             Self::Incoming(b) => b.is_end_stream(),
             Self::Client(b) => b.is_end_stream(),
@@ -73,7 +75,7 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Asked(_) => SizeHint::with_exact(0),
             Self::Full(b) => b.size_hint(),
             Self::Incoming(b) => b.size_hint(),
             Self::Client(b) => b.size_hint(),

@@ -54,6 +54,10 @@ impl Service<Request<Body>> for Upstream {
 
 async fn send(upstream: &Upstream, request: Request<Body>) -> Result<Response<Body>, Cause> {
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE) && request.body().is_end_stream();
+    let asked = match request.body() {
+        Body::Asked(asked) => Some(asked.clone()),
+        _ => None,
+    };
     let mut outgoing = Outgoing::new(request);
     let mut kept = upstream.kept(!safe);
     loop {
@@ -62,6 +66,9 @@ async fn send(upstream: &Upstream, request: Request<Body>) -> Result<Response<Bo
             Some(link) => link,
             None => upstream.connect().await?,
         };
+        if asked.as_ref().is_some_and(|asked| !asked()) {
+            return Err(Cause::Withheld);
+        }
         outgoing.begin(link);
         match outgoing.head_of_answer(upstream).await {
             Ok(head) => return Ok(pass_on(upstream, outgoing, head)),

@@ -62,6 +62,9 @@ pub enum Cause {
     /// The address of Clouddriver is our own.
     #[error("it is Fairlead itself: what is configured as Clouddriver's address leads back here")]
     Loop,
+    /// Whoever looked into the request said no when it was about to leave.
+    #[error("not forwarded: it came too late")]
+    Withheld,
     /// Not done within the time that a request may take.
     #[error("not answered in the time that a request may take in all; the request may have been acted on")]
     TotalTimeout,
@@ -75,7 +78,7 @@ pub enum Cause {
 
 impl Cause {
     /// All labels, in the order of [`Cause::index`].
-    pub(super) const LABELS: [&'static str; 14] = [
+    pub(super) const LABELS: [&'static str; 15] = [
         "dns",
         "refused",
         "connect",
@@ -90,6 +93,7 @@ impl Cause {
         "shutdown",
         "total_timeout",
         "tls",
+        "withheld",
     ];
 
     pub(super) fn index(&self) -> usize {
@@ -108,6 +112,7 @@ impl Cause {
             Self::Shutdown => 11,
             Self::TotalTimeout => 12,
             Self::Tls(_) | Self::TlsRefused(_) => 13,
+            Self::Withheld => 14,
         }
     }
 
@@ -138,6 +143,7 @@ impl Cause {
             Self::ResponseTimeout(_) | Self::TotalTimeout => "UpstreamResponseTimeout",
             Self::BadAnswer(_) => "UpstreamBadAnswer",
             Self::RequestBody => "RequestBodyBroken",
+            Self::Withheld => "RequestWithheld",
             Self::Unforwardable(..) => "RequestNotForwardable",
             Self::Loop => "ProxyLoop",
             Self::Shutdown => "ProxyShutdown",
@@ -154,6 +160,7 @@ impl Delivery for UpstreamError {
             | Cause::ConnectTimeout(_)
             | Cause::Tls(_)
             | Cause::ClosedUnsent
+            | Cause::Withheld
             | Cause::Loop
             | Cause::Unforwardable(..) => true,
             Cause::Broken(_)
