@@ -10,6 +10,9 @@ built=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 export PATH="${FAIRLEAD_TOOLS:-$PWD/.run/tools}/bin:$PATH"
 [ $# -gt 0 ] || set -- $(sed -n 's/^name = "\(.*\)"$/\1/p' fuzz/Cargo.toml | grep -v '^fairlead-')
 
+# What is fuzzed is built with the libraries of the program; cargo adds the two that are libFuzzer's.
+[ fuzz/Cargo.lock -nt Cargo.lock ] || cp Cargo.lock fuzz/Cargo.lock
+
 # No sanitizer: our code has no unsafe part, and the coverage that libFuzzer goes by needs no nightly compiler. cargo-fuzz turns
 # debug assertions and overflow checks on by itself.
 cargo fuzz build --sanitizer none --target-dir "$built" >&2
