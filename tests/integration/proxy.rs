@@ -15,6 +15,6 @@ mod raw;
 mod rig;
 mod smuggling;
 mod spread;
-mod tls;
+pub mod tls;
 mod trailers;
 mod upgrade;

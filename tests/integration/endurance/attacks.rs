@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use tokio::process::Command;
 
 use super::origin::{NEVER, Origin, before, header, until};
+use crate::proxy::tls::certificates::{Ca, Folder};
 use crate::support::http;
 use crate::support::process::Fairlead;
 
@@ -74,23 +75,30 @@ async fn slowhttptest_in_its_three_modes_starves_nobody_else() {
     }
 }
 
-/// What a listener that speaks HTTP/1 too has to do otherwise: bytes that are no preface of HTTP/2 are a bad request of HTTP/1, and
-/// are answered 400 in its words before the connection is closed.
-const FAILS: [&str; 1] = ["2: Sends invalid connection preface"];
+/// What a listener without TLS has to do otherwise, since it speaks HTTP/1 too: bytes that are no preface of HTTP/2 are a bad request
+/// of HTTP/1, and are answered 400 in its words before the connection is closed.
+const FAILS_WITHOUT_TLS: [&str; 1] = ["2: Sends invalid connection preface"];
+
+/// What h2spec finds wrong.
+async fn h2spec(fairlead: &Fairlead, tls: &[&str]) -> Vec<String> {
+    let port = fairlead.setup.port.to_string();
+    let words = [&["--strict", "--host", "127.0.0.1", "--port", &port, "--timeout", "5"], tls].concat();
+    let said = tokio::time::timeout(10 * NEVER, run("h2spec", &words)).await.expect("an end");
+    let (_, failures) = said.split_once("Failures:").unwrap_or((&said, ""));
+    println!("{failures}\n{}: {}", tls.join(" "), said.lines().rfind(|l| l.contains(" passed, ")).unwrap_or(&said));
+    failures.lines().filter_map(|l| l.trim().strip_prefix("× ")).map(str::to_owned).collect()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs h2spec (make h2spec)"]
-async fn h2spec_finds_one_fault_in_the_listener_which_is_that_it_speaks_http_1_too() {
+async fn h2spec_finds_nothing_but_that_the_listener_without_tls_speaks_http_1_too() {
     let origin = Origin::saying((Ipv4Addr::LOCALHOST, 0).into(), "ok").await;
-    let fairlead = Fairlead::start(before(origin.address, "h2spec")).await;
-    let port = fairlead.setup.port.to_string();
-    let said =
-        tokio::time::timeout(10 * NEVER, run("h2spec", &["--strict", "--host", "127.0.0.1", "--port", &port, "--timeout", "5"])).await;
-    let said = said.expect("an end");
-    println!("{said}");
-    let (_, failures) = said.split_once("Failures:").unwrap_or((&said, ""));
-    let failed: Vec<&str> = failures.lines().filter_map(|l| l.trim().strip_prefix("× ")).collect();
-    assert!(said.contains(" passed, ") && failed == FAILS, "{failed:#?}");
-    let last = said.lines().rfind(|l| l.contains(" passed, ")).unwrap_or_default();
-    println!("h2spec: {last}; {FAILS:?} is as it has to be");
+    let plain = Fairlead::start(before(origin.address, "h2spec")).await;
+    assert_eq!(h2spec(&plain, &[]).await, FAILS_WITHOUT_TLS);
+
+    let (files, pair) = (Folder::new(), Ca::new().issue());
+    let (certificate, key) = (files.write("tls.crt", &pair.certificate), files.write("tls.key", &pair.key));
+    let yaml = format!("server.ssl: {{ certificate: {}, certificatePrivateKey: {} }}", certificate.display(), key.display());
+    let secret = Fairlead::start(before(origin.address, "h2spec-tls").with(&yaml)).await;
+    assert_eq!(h2spec(&secret, &["--tls", "--insecure"]).await, Vec::<String>::new());
 }

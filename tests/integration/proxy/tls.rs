@@ -1,6 +1,6 @@
 //! TLS in front and towards Clouddriver. Certificates are made here, so that no private key lies in the repository.
 
-mod certificates;
+pub mod certificates;
 mod files;
 mod front;
 mod story;
