@@ -64,7 +64,7 @@ impl World {
             setup.with("kubesvc.dynamicAccounts.interceptor.maxWait: 5s")
         };
         let other = if alone { None } else { Some(Fairlead::start(setup("other")).await) };
-        let stopped = Fairlead::start(setup("stopped").holding(POINT)).await;
+        let stopped = Fairlead::start(setup("stopped").holding_after(skip, POINT)).await;
         Self { db, stopped, other, clouddriver, arrived }
     }
 

@@ -204,12 +204,18 @@ impl Setup {
     }
 
     /// A change can be stopped at this crash point; see [`Fairlead::stopped_at_a_change`].
-    pub fn holding(mut self, point: &str) -> Self {
+    pub fn holding(self, point: &str) -> Self {
+        self.holding_after(0, point)
+    }
+
+    /// As [`Setup::holding`], when the point has been met so often.
+    pub fn holding_after(mut self, meetings: u32, point: &str) -> Self {
         let hold = folder(&self.name).join("hold");
         for left in [&hold, &hold.with_extension("held")] {
             let _ = std::fs::remove_file(left);
         }
-        self.failpoints = Some(format!("{point}=return({})", hold.display()));
+        let skip = if meetings > 0 { format!("{meetings}*off->") } else { String::new() };
+        self.failpoints = Some(format!("{point}={skip}return({})", hold.display()));
         self
     }
 
