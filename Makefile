@@ -43,6 +43,7 @@ lint: ## Format, clippy with warnings denied, dependencies
 	$(STEP) "rustfmt" cargo fmt --check
 	$(STEP) "rustfmt: fuzz targets" cargo fmt --check --manifest-path fuzz/Cargo.toml
 	$(STEP) "clippy" cargo clippy --locked --all-targets --all-features -- -D warnings
+	$(STEP) "price bench: format, clippy, tests" scripts/price.sh check
 	$(STEP) "cargo deny: bans, licences, sources" cargo deny --locked check bans licenses sources
 	$(STEP) "cargo deny: advisories" scripts/advisories.sh
 	$(STEP) "cargo machete: unused dependencies" cargo machete
@@ -72,15 +73,16 @@ bench: databases ## Measure: a mirrored POST against a direct one, and the mirro
 	$(STEP) "bench" cargo bench --locked --bench mirror_post
 
 .PHONY: bench-proxy
-bench-proxy: ## Measure: what the proxy costs, beside nginx and HAProxy (docs/performance.md)
+bench-proxy: build ## Measure: what the proxy costs, beside nginx and HAProxy (docs/performance.md)
+	$(STEP) "install: nginx and HAProxy" scripts/install.sh proxies
+	$(STEP) "price" scripts/price.sh run
+
+.PHONY: profile
+profile: ## Where the proxy spends its time under load (docs/performance.md)
 	$(STEP) "install: compiler" scripts/install.sh compiler
 	$(STEP) "install: nginx and HAProxy" scripts/install.sh proxies
-	$(STEP) "price: build what is shipped" cargo build --locked --release --bin fairlead
-# The bench is built with what the tests need of the libraries, and puts such a fairlead in the place of this one.
-	@mkdir -p .run && cp "$${CARGO_TARGET_DIR:-target}/release/fairlead" .run/fairlead-shipped
-	$(STEP) "price: build" cargo bench --locked --profile release --no-run --bench price
-	@ulimit -n "$$(ulimit -Hn)" && FAIRLEAD_BENCH_PROGRAM=$${FAIRLEAD_BENCH_PROGRAM:-$(CURDIR)/.run/fairlead-shipped} \
-	  scripts/step "price" cargo bench --locked --profile release --bench price
+	$(STEP) "install: perf" scripts/install.sh perf
+	$(STEP) "profile" scripts/price.sh profile
 
 .PHONY: fuzz
 fuzz: ## Fuzz paths, messages, bodies, JDBC URLs and configuration, FAIRLEAD_FUZZ_SECONDS (60) each

@@ -3,6 +3,7 @@
 #   scripts/install.sh compiler    a C compiler and linker (SQLite and the cryptography library are C)
 #   scripts/install.sh databases   MariaDB and PostgreSQL servers; the system's own are not started
 #   scripts/install.sh proxies     nginx and HAProxy, to compare with; the system's own are not started
+#   scripts/install.sh perf        perf, which says where a program spends its time
 #   scripts/install.sh lints       rustfmt, clippy, cargo-deny, cargo-machete
 #   scripts/install.sh java        Java 17 and Maven, for the real Clouddriver and Gate of the end-to-end tests
 #   scripts/install.sh fuzz        cargo-fuzz, and a C++ compiler for libFuzzer
@@ -76,6 +77,10 @@ proxies() {
   apt "${missing[@]}"
 }
 
+perf() {
+  type -P perf >/dev/null || apt linux-perf
+}
+
 cargo_tool() { # cargo_tool NAME VERSION
   case "$("cargo-$1" --version 2>/dev/null)" in *"$2"*) return ;; esac
   say "cargo install cargo-$1 $2 (a few minutes the first time)"
@@ -117,9 +122,9 @@ h2spec() {
 }
 
 case ${1:-} in
-  compiler | databases | proxies | lints | java | fuzz | slow | h2spec) "$1" ;;
+  compiler | databases | proxies | perf | lints | java | fuzz | slow | h2spec) "$1" ;;
   *)
-    echo "usage: scripts/install.sh compiler|databases|proxies|lints|java|fuzz|slow|h2spec" >&2
+    echo "usage: scripts/install.sh compiler|databases|proxies|perf|lints|java|fuzz|slow|h2spec" >&2
     exit 64
     ;;
 esac

@@ -1,12 +1,14 @@
 //! Sixty-four requests at a time: load that leaves as much of the CPUs as it can to the others.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use crate::load::PATH;
 use crate::proc::Cpu;
@@ -30,8 +32,8 @@ pub struct Busy {
 
 /// Keeps 64 requests in flight from one thread a core.
 pub fn busy(port: u16, target: u32, origin: u32, cores: usize, slice: Duration) -> Busy {
-    let answered: Vec<AtomicU64> = (0..cores).map(|_| AtomicU64::new(0)).collect();
-    let stop = AtomicBool::new(false);
+    let answered: Vec<Arc<AtomicU64>> = (0..cores).map(|_| Arc::default()).collect();
+    let stop = Arc::new(AtomicBool::new(false));
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..cores)
             .map(|i| {
@@ -63,28 +65,27 @@ fn own(pid: u32) -> Cpu {
     if pid == std::process::id() { Cpu::of(&[pid]) } else { Cpu::of_tree(pid) }
 }
 
-fn thread(port: u16, connections: usize, answered: &AtomicU64, stop: &AtomicBool) {
+fn thread(port: u16, connections: usize, answered: &Arc<AtomicU64>, stop: &Arc<AtomicBool>) {
     let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
-        let request: std::rc::Rc<[u8]> = wire::get(port, PATH).into();
-        let mut open = Vec::with_capacity(connections);
+        let request: Rc<[u8]> = wire::get(port, PATH).into();
+        let mut open = JoinSet::new();
         for _ in 0..connections {
-            let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap_or_else(|e| panic!("port {port}: {e}"));
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap_or_else(|e| panic!("port {port}: {e}"));
             stream.set_nodelay(true).expect("a socket");
-            open.push(stream);
-        }
-        let futures = open.into_iter().map(|mut stream| {
-            let request = request.clone();
-            async move {
+            let (request, answered, stop) = (request.clone(), answered.clone(), stop.clone());
+            open.spawn_local(async move {
                 let mut buffer = vec![0; 16 * 1024];
                 while !stop.load(Relaxed) {
                     stream.write_all(&request).await.unwrap_or_else(|e| panic!("port {port}: {e}"));
                     read(&mut stream, &mut buffer).await;
                     answered.fetch_add(1, Relaxed);
                 }
-            }
-        });
-        futures_util::future::join_all(futures).await;
+            });
+        }
+        while let Some(ended) = open.join_next().await {
+            ended.expect("a connection");
+        }
     });
 }
 

@@ -3,8 +3,6 @@
 //! All share the machine's cores, so only ratios say something, and only between figures that were taken in turn: each figure is
 //! measured in many short rounds, one target after the other and another one first each time, and is the median of its rounds.
 //! `docs/performance.md` says how to read what is printed; `make bench-proxy` runs it.
-// Its threads are its own: nothing of Fairlead's runs in this process.
-#![allow(clippy::print_stdout, clippy::disallowed_methods, missing_docs)]
 
 mod busy;
 mod load;
@@ -14,13 +12,6 @@ mod report;
 mod rounds;
 mod targets;
 mod wire;
-
-#[path = "../../tests/support"]
-#[allow(dead_code, unused_imports)]
-mod support {
-    pub mod http;
-    pub mod process;
-}
 
 use std::time::Instant;
 

@@ -48,9 +48,6 @@ pub struct Plan {
 
 impl Plan {
     /// `FAIRLEAD_BENCH_LENGTH` (`full` or `quick`), `_ROUNDS`, `_RATE`, `_PARTS`, `_PROGRAM`, `_ALSO`.
-    ///
-    /// Without a `_PROGRAM` it is the one that cargo built beside this bench. That is not quite what is shipped: what the tests need of the
-    /// libraries is compiled in.
     pub fn from_environment() -> Self {
         let millis = Duration::from_millis;
         let mut plan = Self {
@@ -63,10 +60,7 @@ impl Plan {
             transfers: 4,
             starts: 10,
             memories: 3,
-            fairleads: vec![(
-                "fairlead".to_owned(),
-                variable("PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_fairlead").to_owned()).into(),
-            )],
+            fairleads: vec![("fairlead".to_owned(), variable("PROGRAM").expect("FAIRLEAD_BENCH_PROGRAM, the Fairlead to measure").into())],
         };
         match variable("LENGTH").as_deref() {
             None | Some("full") => {}

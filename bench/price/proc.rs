@@ -1,9 +1,58 @@
-//! What processes cost, as the kernel counts it.
+//! Processes: one that we have started, and what any of them cost, as the kernel counts it.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A child with a log, killed at the latest when it is dropped.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts it; what it says is appended to the log.
+    pub fn spawn(mut command: Command, log: &Path) -> io::Result<Self> {
+        let out = File::options().create(true).append(true).open(log)?;
+        let child = command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()?;
+        Ok(Self { child, log: log.to_owned() })
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<String> {
+        self.child.try_wait().ok().flatten().map(|status| status.to_string())
+    }
+
+    /// Ends it as its operator would: by SIGTERM, and by patience. A child that was not waited for keeps its number, so the signal hits
+    /// no other process.
+    pub fn terminate(&mut self, patience: Duration) {
+        let _ = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
+        let began = Instant::now();
+        while self.ended().is_none() && began.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// What it said.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
 /// A process and all that it and its children have started.
 pub fn tree(pid: u32) -> Vec<u32> {
@@ -141,4 +190,34 @@ pub fn open_files_limit() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|l| l.strip_prefix("Max open files"));
     line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_child_of_a_child_counts() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "(while :; do :; done) & wait"]);
+        let mut shell = Process::spawn(command, &std::env::temp_dir().join(format!("fairlead-price-{}", std::process::id()))).unwrap();
+        let before = Cpu::of_tree(shell.id());
+        let began = Instant::now();
+        let used = loop {
+            let used = Cpu::of_tree(shell.id()).since(&before);
+            if used > Duration::from_millis(50) || began.elapsed() > Duration::from_secs(30) {
+                break used;
+            }
+        };
+        let children: Vec<u32> = tree(shell.id()).into_iter().skip(1).collect();
+        let resident = Memory::of_tree(shell.id()).resident;
+        for child in &children {
+            let _ = Command::new("kill").arg(child.to_string()).status();
+        }
+        shell.terminate(Duration::from_secs(5));
+        let _ = fs::remove_file(&shell.log);
+        assert_eq!(children.len(), 1, "{children:?}");
+        assert!(used > Duration::from_millis(50), "{used:?}");
+        assert!(resident > 4096, "{resident}");
+    }
 }

@@ -144,3 +144,34 @@ pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     let rank = (share * values.len() as f64).ceil().max(1.0) as usize;
     values[rank.min(values.len()) - 1]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(better: Better, goal: Goal, medians: [f64; 4]) -> Figure {
+        let mut figure = Figure::new("f", "u", better, Some(goal));
+        for (target, value) in medians.into_iter().enumerate() {
+            figure.push(target, value);
+        }
+        figure
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let mut values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| quantile(&mut values, share)), [1.0, 50.0, 99.0, 100.0]);
+    }
+
+    #[test]
+    fn a_goal_is_held_against_the_reference_that_it_names() {
+        let verdict = |better, goal, medians| figure(better, goal, medians).verdict(3).unwrap();
+        // Direct, nginx, HAProxy, Fairlead.
+        assert!(verdict(Better::Low, Goal::ToNginx(1.0), [0.0, 10.0, 5.0, 10.0]).starts_with("met"));
+        assert!(verdict(Better::Low, Goal::ToBetter(1.2), [0.0, 10.0, 5.0, 6.1]).starts_with("MISSED"));
+        assert!(verdict(Better::High, Goal::ToBetter(1.1), [0.0, 100.0, 90.0, 109.0]).starts_with("MISSED"));
+        assert!(verdict(Better::High, Goal::ToBetter(1.1), [0.0, 90.0, 100.0, 110.1]).starts_with("met"));
+        assert!(verdict(Better::Low, Goal::AtMost(10.0), [0.0, 1.0, 1.0, 10.1]).starts_with("MISSED"));
+        assert!(verdict(Better::Low, Goal::ToNginx(1.0), [0.0, -1.0, 5.0, -2.0]).starts_with("unclear"));
+    }
+}

@@ -1,13 +1,13 @@
 //! The origin and what stands before it: configuration, start, end.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::load::PATH;
 use crate::plan::Plan;
-use crate::support::http::{self, Connection};
-use crate::support::process::{Process, folder, free_port};
+use crate::proc::Process;
 use crate::wire;
 
 /// Beyond it a start or an end has failed.
@@ -58,7 +58,8 @@ impl Target {
     }
 
     fn prepare(name: &str, kind: Kind, port: u16, values: &[(&str, String)]) -> Self {
-        let folder = folder(&format!("price-{name}"));
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.run/price").join(name);
+        let folder = std::fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()).expect("a folder below .run/");
         for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
             // What an earlier run left: logs, and Fairlead's database.
             let _ = std::fs::remove_file(entry.path());
@@ -100,15 +101,15 @@ impl Target {
         }
         let (request, mut buffer) = (wire::get(self.port, PATH), vec![0; wire::CHUNK]);
         let began = Instant::now();
-        let mut process = Process::spawn(&self.name, command, &self.folder.join("log"));
+        let mut process = Process::spawn(command, &self.folder.join("log")).unwrap_or_else(|e| panic!("{}: {e}", self.program.display()));
         loop {
             if wire::connect(self.port).is_ok_and(|stream| wire::call(&stream, &request, &mut buffer).is_ok()) {
                 break;
             }
             if let Some(status) = process.ended() {
-                panic!("{} ended at start ({status}):\n{}", self.name, process.log_tail(4000));
+                panic!("{} ended at start ({status}):\n{}", self.name, process.said());
             }
-            assert!(began.elapsed() < PATIENCE, "{} does not answer:\n{}", self.name, process.log_tail(4000));
+            assert!(began.elapsed() < PATIENCE, "{} does not answer:\n{}", self.name, process.said());
             std::thread::sleep(Duration::from_micros(200));
         }
         self.process = Some(process);
@@ -117,11 +118,8 @@ impl Target {
 
     /// Ends it, if it runs, as its operator would.
     pub fn stop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
-        process.signal("TERM");
-        let began = Instant::now();
-        while process.ended().is_none() && began.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(1));
+        if let Some(mut process) = self.process.take() {
+            process.terminate(PATIENCE);
         }
     }
 
@@ -144,21 +142,17 @@ impl Target {
 
     /// That the origin gets the request through it, and that a Fairlead is set up as in production.
     pub fn check(&self) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let request = wire::get(self.port, "/echo");
-            let mut connection = Connection::open(self.port).await.expect("a listener");
-            connection.send(&request).await.expect("a connection");
-            let arrived = connection.answer("GET").await.expect("an answer").text().to_ascii_lowercase();
-            for line in String::from_utf8_lossy(&request).to_ascii_lowercase().lines() {
-                // The connection's own header is each hop's own.
-                assert!(line.starts_with("connection:") || arrived.contains(line), "{} does not pass on: {line}\n{arrived}", self.name);
-            }
-            let Kind::Fairlead { admin, .. } = &self.kind else { return };
-            let info = http::get(*admin, "/info").await.expect("an admin listener").json();
-            assert_eq!(info["interceptor"]["enabled"], true, "{}: the interceptor", self.name);
-            assert_eq!(info["live"]["database"], "up", "{}: the database", self.name);
-        });
+        let request = wire::get(self.port, "/echo");
+        let arrived = wire::text(self.port, &request).expect("an echo").to_ascii_lowercase();
+        for line in String::from_utf8_lossy(&request).to_ascii_lowercase().lines() {
+            // The connection's own header is each hop's own.
+            assert!(line.starts_with("connection:") || arrived.contains(line), "{} does not pass on: {line}\n{arrived}", self.name);
+        }
+        let Kind::Fairlead { admin, .. } = &self.kind else { return };
+        let info = wire::text(*admin, &wire::get(*admin, "/info")).expect("an admin listener");
+        for fact in [r#""interceptor":{"enabled":true"#, r#""database":"up""#, r#""failpoints":false"#] {
+            assert!(info.contains(fact), "{}: {fact} is not so:\n{info}", self.name);
+        }
     }
 }
 
@@ -166,6 +160,11 @@ impl Drop for Target {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
 /// Debian's servers are where only root's PATH leads.
@@ -177,7 +176,7 @@ fn find(program: &str) -> PathBuf {
 }
 
 fn compile_origin(folder: &Path) -> PathBuf {
-    let (source, program) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/price/origin.c"), folder.join("origin"));
+    let (source, program) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("origin.c"), folder.join("origin"));
     let status = Command::new("cc").args(["-O2", "-Wall", "-pthread", "-o"]).args([&program, &source]).status().expect("a C compiler");
     assert!(status.success(), "{} does not compile", source.display());
     program

@@ -72,7 +72,7 @@ pub fn connect(port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads one answer to its last byte; what is longer than `buffer` is not kept.
+/// Reads one answer to its last byte. The buffer has all of it, if it is large enough, and else nothing of use.
 pub fn answer(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Head> {
     let mut filled = 0;
     let head = loop {
@@ -86,10 +86,11 @@ pub fn answer(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Head> {
     };
     let mut rest = (head.end + head.length).checked_sub(filled).expect("no more than was announced");
     while rest > 0 {
-        let room = buffer.len().min(rest);
-        match stream.read(&mut buffer[..room])? {
+        filled %= buffer.len();
+        let end = buffer.len().min(filled + rest);
+        match stream.read(&mut buffer[filled..end])? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => rest -= n,
+            n => (filled, rest) = (filled + n, rest - n),
         }
     }
     Ok(head)
@@ -99,4 +100,36 @@ pub fn answer(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Head> {
 pub fn call(mut stream: &TcpStream, request: &[u8], buffer: &mut [u8]) -> io::Result<Head> {
     stream.write_all(request)?;
     answer(stream, buffer)
+}
+
+/// The body of an answer to one request on a connection of its own, as text.
+pub fn text(port: u16, request: &[u8]) -> io::Result<String> {
+    let mut buffer = vec![0; CHUNK];
+    let head = call(&connect(port)?, request, &mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[head.end..head.end + head.length]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_whole_at_its_empty_line() {
+        let bytes = b"HTTP/1.1 200 OK\r\nX: y\r\ncontent-LENGTH: 12\r\n\r\nabc";
+        assert!(head(&bytes[..bytes.len() - 4]).is_none());
+        let head = head(bytes).unwrap();
+        assert_eq!((head.end, head.length), (bytes.len() - 3, 12));
+    }
+
+    #[test]
+    #[should_panic(expected = "not a 200")]
+    fn an_error_is_no_measurement() {
+        head(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_request_has_twelve_headers() {
+        let request = get(1, "/");
+        assert_eq!(String::from_utf8_lossy(&request).matches(": ").count(), 12);
+    }
 }
