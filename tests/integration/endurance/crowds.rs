@@ -31,7 +31,7 @@ fn room_for(connections: usize) -> usize {
         let raised = Command::new("prlimit").args(["--pid", &own, &format!("--nofile={wanted}:")]).status();
         assert!(raised.is_ok_and(|s| s.success()), "the limit of descriptors cannot be raised to {wanted}");
     }
-    connections.min(limit("SOFT") - OTHERS)
+    connections.min(limit("SOFT").saturating_sub(OTHERS)).max(100)
 }
 
 /// A connection from an address of this run's own, so that the ports of others last.
