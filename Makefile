@@ -59,6 +59,7 @@ databases-down:
 
 .PHONY: e2e
 e2e: databases ## The main job on real Clouddrivers and Gate, as FAIRLEAD_E2E_* name them (docs/testing.md)
+	$(STEP) "install: nginx and HAProxy" scripts/install.sh proxies
 	$(STEP) "end to end: build" cargo test $(TESTED) --no-run --test e2e
 	$(STEP) "end to end" cargo test $(TESTED) --test e2e -- $(ONLY)
 

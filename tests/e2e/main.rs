@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 mod api_mode;
+mod beside;
 mod bodies;
 mod corpus;
 mod differential;
@@ -93,6 +94,10 @@ async fn suites(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
     plain::run(report, world).await;
     through_gate::run(report, world, gate).await;
     paths::run(report, world).await;
+    if world.server() == Server::MariaDb {
+        // No database is in question here.
+        beside::run(report, world).await;
+    }
     unknown::run(report, world).await;
     late::run(report, world).await;
     rights::run(report, world).await;

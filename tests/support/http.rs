@@ -62,6 +62,11 @@ impl Connection {
         self.stream.write_all(bytes).await
     }
 
+    /// Says that nothing more will be sent.
+    pub async fn end_sending(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
     /// Reads one answer (to a `HEAD` it has no body whatever its headers say). `1xx` answers are skipped.
     pub async fn answer(&mut self, method: &str) -> io::Result<Answer> {
         tokio::time::timeout(PATIENCE, self.answer_unbounded(method)).await.map_err(|_| timed_out("answer"))?
@@ -229,6 +234,52 @@ pub async fn call(port: u16, request: &Request) -> io::Result<Answer> {
 /// `GET` on a connection of its own.
 pub async fn get(port: u16, target: &str) -> io::Result<Answer> {
     call(port, &Request::new("GET", target)).await
+}
+
+/// The length of the first message, once all of it is there. Read as strictly as can be: what is odd never ends.
+pub fn whole(bytes: &[u8]) -> Option<usize> {
+    let line = |from: usize| bytes[from..].windows(2).position(|w| w == b"\r\n").map(|n| (&bytes[from..from + n], from + n + 2));
+    let (mut length, mut chunked) = (0, false);
+    let (_, mut at) = line(0)?;
+    loop {
+        let (header, next) = line(at)?;
+        at = next;
+        if header.is_empty() {
+            break;
+        }
+        let header = String::from_utf8_lossy(header).to_ascii_lowercase();
+        if let Some((name, value)) = header.split_once(':') {
+            match name {
+                // `parse` would take a sign.
+                "content-length" => length = value.trim().parse().ok().filter(|_| !value.contains('+'))?,
+                "transfer-encoding" => chunked = value.trim() == "chunked",
+                _ => {}
+            }
+        }
+    }
+    if !chunked {
+        return (bytes.len() >= at + length).then_some(at + length);
+    }
+    loop {
+        let (size, next) = line(at)?;
+        let size = std::str::from_utf8(size).ok()?.split(';').next()?;
+        let size = usize::from_str_radix(size, 16).ok().filter(|_| size.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        if size == 0 {
+            at = next;
+            break;
+        }
+        at = next.checked_add(size)?.checked_add(2)?;
+        if bytes.get(at - 2..at)? != b"\r\n" {
+            return None;
+        }
+    }
+    loop {
+        let (trailer, next) = line(at)?;
+        at = next;
+        if trailer.is_empty() {
+            return Some(at);
+        }
+    }
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -8,6 +8,7 @@ pub mod databases;
 pub mod gate;
 pub mod http;
 pub mod process;
+pub mod proxies;
 pub mod relay;
 pub mod server;
 pub mod wire;

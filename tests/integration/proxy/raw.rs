@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use fairlead::proxy::{Drained, Handle, Limits, Metrics, Selector, Stack, Upstream, respond::Respond, serve, upstream};
 
+pub use crate::support::http::whole;
+
 /// Long enough for anything that will ever come; a test that waits so long has failed.
 pub const NEVER: Duration = Duration::from_secs(30);
 
@@ -195,51 +197,6 @@ fn read_inside(tls: &mut rustls::Connection, stream: &mut TcpStream, room: &mut 
 
 fn text(bytes: impl Iterator<Item = u8>) -> String {
     String::from_utf8(bytes.collect()).unwrap()
-}
-
-/// The length of the first message, once all of it is there. Read as strictly as can be: what is odd never ends.
-pub fn whole(bytes: &[u8]) -> Option<usize> {
-    let line = |from: usize| bytes[from..].windows(2).position(|w| w == b"\r\n").map(|n| (&bytes[from..from + n], from + n + 2));
-    let (mut length, mut chunked) = (0, false);
-    let (_, mut at) = line(0)?;
-    loop {
-        let (header, next) = line(at)?;
-        at = next;
-        if header.is_empty() {
-            break;
-        }
-        let header = String::from_utf8_lossy(header).to_ascii_lowercase();
-        if let Some((name, value)) = header.split_once(':') {
-            match name {
-                "content-length" => length = value.trim().parse().ok()?,
-                "transfer-encoding" => chunked = value.trim() == "chunked",
-                _ => {}
-            }
-        }
-    }
-    if !chunked {
-        return (bytes.len() >= at + length).then_some(at + length);
-    }
-    loop {
-        let (size, next) = line(at)?;
-        let size = std::str::from_utf8(size).ok()?.split(';').next()?;
-        let size = usize::from_str_radix(size, 16).ok().filter(|_| size.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        if size == 0 {
-            at = next;
-            break;
-        }
-        at = next.checked_add(size)?.checked_add(2)?;
-        if bytes.get(at - 2..at)? != b"\r\n" {
-            return None;
-        }
-    }
-    loop {
-        let (trailer, next) = line(at)?;
-        at = next;
-        if trailer.is_empty() {
-            return Some(at);
-        }
-    }
 }
 
 /// A server that does with each connection what its script says.
