@@ -36,6 +36,10 @@ pub(in crate::proxy) struct ResponseHead {
 /// Reads a head and writes the one for the client to the end of `out`. An interim answer (1xx) goes on with all its lines.
 /// `Err`: it cannot be passed on.
 pub(in crate::proxy) fn parse(buffer: &[u8], out: &mut Vec<u8>, asked: Asked) -> Result<Option<ResponseHead>, &'static str> {
+    // Empty lines may stand before a request, where some readers pass over them, and not before an answer.
+    if matches!(buffer.first(), Some(b'\r' | b'\n')) {
+        return Err("an empty line stands before it");
+    }
     let parsed = with_lines(|headers| {
         let mut response = Response::new(headers);
         Ok(match response.parse(buffer)? {
@@ -146,6 +150,13 @@ mod tests {
             (head.as_str(), framing, persistent),
             ("HTTP/1.1 200 OK\r\nA: b\r\nConnection: close\r\n\r\n", Framing::UntilClose, false)
         );
+    }
+
+    #[test]
+    fn an_answer_after_an_empty_line_is_not_passed_on() {
+        for blank in ["\r\n", "\n\n"] {
+            assert!(passed(&format!("{blank}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), GET).is_err());
+        }
     }
 
     #[test]
