@@ -59,7 +59,7 @@ async fn send(upstream: &Upstream, request: Request<Body>) -> Result<Response<Bo
         _ => None,
     };
     let mut outgoing = Outgoing::new(request);
-    let mut kept = upstream.kept(!safe);
+    let mut kept = upstream.kept();
     loop {
         let reused = kept.is_some();
         let link = match kept.take() {

@@ -207,7 +207,7 @@ where
         let head_only = method == b"HEAD";
         let safe = (head_only || matches!(method, b"GET" | b"OPTIONS" | b"TRACE")) && parsed.framing == Framing::Empty && !parsed.upgrade;
         let has_body = parsed.framing != Framing::Empty;
-        let (origin, reused) = match shared.upstream.kept(!safe) {
+        let (origin, reused) = match shared.upstream.kept() {
             Some(link) => (link, true),
             None => match shared.upstream.connect().await {
                 Ok(link) => (link, false),
@@ -343,7 +343,12 @@ where
         summary.answered(given.status());
         let (mut parts, mut body) = given.into_parts();
         let told = parts.headers.get(header::CONNECTION).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"close"));
-        let mut close = told || !parsed.persistent || half_closed || shared.draining.get() || !feeder.is_whole();
+        let mut close = told
+            || !parsed.persistent
+            || half_closed
+            || shared.draining.get()
+            || !feeder.is_whole()
+            || (parsed.upgrade && !link.is_empty());
         answer.clear();
         let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
         let (coding, ends_by_close) = match parts.extensions.remove::<RawAnswer>() {

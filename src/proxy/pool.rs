@@ -28,9 +28,9 @@ impl Pool {
         Rc::new(Self { idle: RefCell::default(), purger: RefCell::default(), max_idle, idle_timeout })
     }
 
-    /// The connection that was used last, if one is open. With `ask`, the kernel is asked whether it is: for a request that is not
-    /// to be sent a second time.
-    pub(super) fn take(&self, ask: bool) -> Option<Link> {
+    /// The connection that was used last, if one is open and quiet. The kernel is asked: what came on it unasked is nobody's answer,
+    /// and what was closed may be known there and not yet here.
+    pub(super) fn take(&self) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         let newest = idle.back()?;
         if newest.since.elapsed() >= self.idle_timeout {
@@ -39,8 +39,7 @@ impl Pool {
             return None;
         }
         while let Some(Idle { mut link, .. }) = idle.pop_back() {
-            // What TLS has decrypted and nobody has read can be nothing but trouble, so that it is always asked.
-            if !(ask || link.is_to_be_ended()) || link.is_quiet() {
+            if link.is_quiet() {
                 return Some(link);
             }
         }

@@ -84,9 +84,9 @@ impl Upstream {
         self.0.config.response_timeout
     }
 
-    /// A kept connection. `once`: the request must not be sent a second time, whatever happens.
-    pub(super) fn kept(&self, once: bool) -> Option<Link> {
-        let link = self.0.pool.take(once)?;
+    /// A kept connection.
+    pub(super) fn kept(&self) -> Option<Link> {
+        let link = self.0.pool.take()?;
         self.0.counters.pool_reused.fetch_add(1, Relaxed);
         Some(link)
     }

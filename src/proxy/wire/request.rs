@@ -102,7 +102,9 @@ fn read(buffer: &[u8], request: &Request<'_, '_>, size: usize, out: &mut Vec<u8>
         _ => {}
     }
     let framing = facts.framing(modern)?;
-    let h2c = facts.upgrade.is_some_and(|u| u.split(|b| *b == b',').any(|p| p.trim_ascii().eq_ignore_ascii_case(b"h2c")));
+    let h2c = facts.upgrade.is_some_and(|u| {
+        u.split(|b| *b == b',').any(|p| p.trim_ascii().split(|b| *b == b'/').next().is_some_and(|p| p.eq_ignore_ascii_case(b"h2c")))
+    });
     let upgrade = modern && facts.options.upgrade && facts.upgrade.is_some() && !h2c;
     let start = lines.offset(method.as_bytes());
     out.extend_from_slice(&buffer[start..lines.span(0).start]);

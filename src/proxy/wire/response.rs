@@ -73,8 +73,11 @@ fn read(buffer: &[u8], response: &Response<'_, '_>, size: usize, out: &mut Vec<u
         }
     }
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
-    if switches && !asked.upgrade {
-        return Err("101 to a request that asked for no upgrade");
+    if switches {
+        let to = response.headers.iter().find(|h| known(h.name) == Known::Upgrade).map(|h| h.value.trim_ascii());
+        if !asked.upgrade || to.is_none_or(|to| to.len() >= 3 && to[..3].eq_ignore_ascii_case(b"h2c")) {
+            return Err("101 to a request that asked for no such upgrade");
+        }
     }
     let empty = status.is_informational() || asked.head_only || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     let framing = match (coding, told) {

@@ -1,6 +1,7 @@
 //! Kept connections to Clouddriver: a request goes out once, and an answer is that of its request.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -289,5 +290,65 @@ fn a_connection_that_clouddriver_ends_or_cannot_keep_is_not_used_again() {
             assert_eq!(seen.recv_timeout(NEVER).unwrap(), "", "{answer}");
         }
         assert_eq!(origin.connections(), 3);
+    }
+}
+
+#[test]
+fn bytes_that_come_while_a_connection_is_idle_are_nobodys_answer() {
+    for request in [GET, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx"] {
+        let (go, gate) = mpsc::sync_channel::<()>(1);
+        let (spoke, spoken) = mpsc::sync_channel(1);
+        let gate = Mutex::new(gate);
+        let first = AtomicBool::new(true);
+        let origin = Origin::start(move |mut wire| {
+            while wire.message().is_ok() {
+                wire.write(OK);
+                if first.swap(false, SeqCst) {
+                    gate.lock().unwrap().recv_timeout(NEVER).unwrap();
+                    wire.write("HTTP/1.1 408 Request Timeout\r\nContent-Length: 6\r\n\r\npoison");
+                    spoke.send(()).unwrap();
+                }
+            }
+        });
+        let proxy = Proxy::before(origin.address);
+        let mut client = proxy.client();
+        client.write(GET);
+        client.expect(OK);
+        go.send(()).unwrap();
+        spoken.recv_timeout(NEVER).unwrap();
+        for _ in 0..3 {
+            client.write(request);
+            client.expect(OK);
+        }
+    }
+}
+
+#[test]
+fn what_a_client_sends_behind_an_early_answer_is_a_body_and_poisons_nothing() {
+    const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n";
+    for status in ["413 Too Large", "200 OK"] {
+        // It takes each head for a request, whatever length the last one told.
+        let origin = Origin::start(move |mut wire| {
+            while let Ok(head) = wire.until("\r\n\r\n") {
+                let answer = match head.split(' ').nth(1) {
+                    Some("/hidden") => "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison".to_owned(),
+                    Some("/early") => format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"),
+                    _ => OK.to_owned(),
+                };
+                let _ = wire.stream().write_all(answer.as_bytes());
+            }
+        });
+        let proxy = Proxy::before(origin.address);
+        let mut client = proxy.client();
+        client.write(format!("POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", 100 * HIDDEN.len()));
+        assert!(client.until("\r\n\r\n").unwrap().starts_with(&format!("HTTP/1.1 {status}\r\n")));
+        // The rest of its body, while others are served.
+        for _ in 0..100 {
+            let _ = client.stream().write_all(HIDDEN.as_bytes());
+            assert_eq!(proxy.ask(GET), OK);
+        }
+        let _ = client.stream().write_all(GET.as_bytes());
+        let next = client.message();
+        assert!(next.as_deref().is_ok_and(|next| next == OK) || next.is_err(), "{next:?}");
     }
 }

@@ -217,6 +217,7 @@ fn an_upgrade_to_h2c_is_not_passed_on_and_the_request_is() {
         "Connection: Upgrade\r\nConnection: HTTP2-Settings\r\nUpgrade:h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
         "Upgrade: h2c\r\n",
         "Connection: Upgrade\r\nUpgrade: h2c, h2c\r\n",
+        "Connection: Upgrade\r\nUpgrade: h2c/1\r\n",
         "Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: h2c\r\n",
     ] {
         let (seen, answer) = stripped(&format!("GET /x HTTP/1.1\r\nHost: h\r\n{lines}X-A: 1\r\n\r\n"));
@@ -246,9 +247,12 @@ fn an_upgrade_that_is_no_upgrade_is_not_passed_on() {
 #[test]
 fn an_answer_that_switches_unasked_or_to_something_else_is_no_answer() {
     let h2c = ASKS.replace("websocket\r\n", "h2c\r\n");
-    for (request, switched) in
-        [(GET, "Upgrade: websocket\r\nConnection: Upgrade\r\n"), (GET, ""), (h2c.as_str(), "Upgrade: h2c\r\nConnection: Upgrade\r\n")]
-    {
+    for (request, switched) in [
+        (GET, "Upgrade: websocket\r\nConnection: Upgrade\r\n"),
+        (GET, ""),
+        (h2c.as_str(), "Upgrade: h2c\r\nConnection: Upgrade\r\n"),
+        (ASKS, "Upgrade: h2c\r\nConnection: Upgrade\r\n"),
+    ] {
         let (saw, seen) = mpsc::sync_channel(64);
         let origin = Origin::start(move |mut wire| {
             wire.until("\r\n\r\n").unwrap();
@@ -333,4 +337,23 @@ fn an_open_tunnel_holds_a_drain_up_to_its_bound_and_no_longer() {
     let drained = drain(proxy.handle.take().unwrap(), Duration::from_millis(100));
     assert_eq!(drained.aborted, 1);
     assert_eq!(client.rest().0, "");
+}
+
+#[test]
+fn what_is_sent_early_behind_a_change_of_an_account_is_no_request_either() {
+    // A change is looked into on its way, all others pass as bytes.
+    let account = ASKS.replace("GET /ws", "POST /credentials");
+    let (saw, seen) = mpsc::sync_channel(64);
+    let origin = Origin::start(move |mut wire| {
+        while let Ok(request) = wire.message() {
+            saw.send(request).unwrap();
+            wire.write(OK);
+        }
+    });
+    let proxy = Proxy::before(origin.address);
+    let mut client = proxy.client();
+    client.write(format!("{account}{EARLY}"));
+    assert!(client.message().unwrap().starts_with("HTTP/1.1 200 "));
+    assert!(client.message().is_err(), "it was read as a request");
+    assert_eq!(seen.try_iter().filter(|request| request.contains("/hidden")).count(), 0);
 }
