@@ -40,8 +40,10 @@ case ${1:-} in
     export FAIRLEAD_BENCH_PARTS=${FAIRLEAD_BENCH_PARTS:-throughput} FAIRLEAD_BENCH_ROUNDS=${FAIRLEAD_BENCH_ROUNDS:-3}
     # cpu-clock: a virtual machine often has no counters of its own.
     perf record --quiet --event cpu-clock --freq 1999 --call-graph fp --output "$data" "$target/price/release/price"
-    perf report --input "$data" --comm proxy-0,proxy-1 --no-children --call-graph none --percent-limit 0.7 --stdio 2>/dev/null | grep -v '^#'
-    echo "more: perf report --input $data --comm proxy-0,proxy-1"
+    # One of the threads, the others do the same. Without comm among the keys perf merges threads first and filters what is left.
+    perf report --input "$data" --comm proxy-0 --percentage relative --sort comm,dso,symbol --no-children --call-graph none \
+      --percent-limit 0.8 --stdio 2>/dev/null | sed -e '/^#/d' -e '/^$/d' -e 's/  *-  *-  *$//'
+    echo "more: perf report --input $data --comm proxy-0 --percentage relative"
     ;;
   *)
     echo "usage: scripts/price.sh check|run|profile" >&2

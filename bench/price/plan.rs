@@ -26,7 +26,7 @@ const PARTS: [(&str, Part); 6] = [
 /// The whole run.
 pub struct Plan {
     pub parts: Vec<Part>,
-    /// Rounds of latency and throughput; of bodies and spread half as many.
+    /// Rounds of all figures but spread, which has half as many.
     pub rounds: usize,
     /// Requests a second at the constant rate.
     pub rate: u32,

@@ -97,7 +97,7 @@ impl Rounds<'_> {
             let mut thrift =
                 Figure::new(&format!("64 MiB {word}, for a second of the proxy's CPU"), "MB", Better::High, Some(Goal::ToNginx(0.9)));
             let mut speed = Figure::new(&format!("64 MiB {word}, speed"), "MB/s", Better::High, None);
-            for round in 0..self.plan.rounds.div_ceil(2) {
+            for round in 0..self.plan.rounds {
                 for i in self.order(round) {
                     let target = &self.targets[i];
                     let (before, began) = (Cpu::of_tree(target.pid()), std::time::Instant::now());
