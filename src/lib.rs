@@ -13,14 +13,19 @@
 //! and the admin listener, [`demo`] a stand-in for Clouddriver's Account Management, and [`app`] the only place that knows all parts.
 
 pub mod account;
+pub mod agent;
 pub mod api;
 pub mod app;
+pub mod channel;
 pub mod config;
 pub mod demo;
+pub mod dispatch;
 pub mod intercept;
+pub mod lifecycle;
 pub mod mirror;
 pub mod proxy;
 pub mod source;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! The far end: the agent that runs in or near the clusters.

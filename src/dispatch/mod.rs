@@ -1,0 +1,1 @@
+//! From what an account should be to what its agents are told: the one reconcile loop.

@@ -1,0 +1,2 @@
+//! Fairlead and its agents: the channel, the lifecycle, the agent itself.
+#![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
