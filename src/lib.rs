@@ -24,6 +24,7 @@ pub mod intercept;
 pub mod lifecycle;
 pub mod mirror;
 pub mod proxy;
+pub mod secrets;
 pub mod source;
 pub mod store;
 pub mod telemetry;
