@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::report::Report;
 use super::world::World;
 use crate::support::http::{Answer, Connection, Request, call, whole};
-use crate::support::process::{Fairlead, Setup, folder, free_port};
+use crate::support::process::{Fairlead, Setup};
 use crate::support::proxies::Other;
 use requests::{Case, Difference, framing, to_an_origin, to_clouddriver};
 use scripted::Scripted;
@@ -110,13 +110,8 @@ pub async fn run(report: &Report, world: &World) {
 /// A Fairlead that looks into nothing (its reading of accounts would be seen as requests), before a scripted origin.
 async fn before_a_script(name: &str) -> (Scripted, Fairlead) {
     let origin = Scripted::start().await;
-    let mut setup = Setup::new(name, origin.port);
-    setup.port = free_port();
-    let database = folder(name).join("fairlead.db");
-    let setup = setup.with(&format!(
-        "fairlead.sqlite.path: {}\nkubesvc.dynamicAccounts.interceptor.enabled: false\nfairlead.proxy.threads: 1",
-        database.display()
-    ));
+    let settings = "kubesvc.dynamicAccounts.interceptor.enabled: false\nfairlead.proxy.threads: 1";
+    let setup = Setup::new(name, origin.port).embedded().with(settings);
     (origin, Fairlead::start(setup).await)
 }
 

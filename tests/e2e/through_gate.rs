@@ -1,12 +1,17 @@
 //! The plain cases with a real Gate as the client (acceptance A13).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use tokio::sync::Mutex;
 
 use super::report::Report;
-use super::world::{World, definition, expect, same_value, send, start};
+use super::world::{World, definition, expect, same_value, send, start, takes_changes};
 use crate::support::gate::Gate;
 use crate::support::http::{self, Request};
 use crate::support::process::Fairlead;
+use crate::support::proxies::{Other, balancer};
 
 pub async fn run(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
     // One Gate for all: its Clouddriver has one address, so whoever holds it listens there.
@@ -57,6 +62,74 @@ pub async fn run(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
             assert!(listed.text().contains("put-only"), "{}: {}", listed.status, listed.text());
         })
         .await;
+    if Other::HaProxy.program().is_none() {
+        report.left_out("Gate under rolling restarts: HAProxy is not installed (scripts/install.sh proxies)");
+        return;
+    }
+    report
+        .case(&world.title("gate: under rolling restarts every POST is answered, and none comes to Clouddriver twice"), async {
+            world.fresh().await;
+            rolling(world, gate).await;
+        })
+        .await;
+}
+
+/// Replicas that are restarted one after the other, behind a balancer that asks which is ready, while clients create accounts.
+async fn rolling(world: &World, gate: &mut Gate) {
+    const CLIENTS: usize = 4;
+    const RESTARTS: usize = 10;
+    let mut replicas = [start(world.setup("rolling-1")).await, start(world.setup("rolling-2")).await];
+    let ports: Vec<_> = replicas.iter().map(|r| (r.setup.port, r.setup.admin_port)).collect();
+    let _balancer = balancer(&format!("{}-balancer", replicas[0].setup.name), gate.clouddriver_port, &ports).await;
+    gate.answering().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (port, done) = (gate.port, done.clone());
+            tokio::spawn(async move {
+                let (mut created, mut wrong) = (Vec::new(), Vec::new());
+                for i in 0.. {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let name = format!("rolling-{client}-{i}");
+                    match http::call(port, &Request::new("POST", "/credentials").json(definition(&name, "1").to_string())).await {
+                        Ok(answer) if answer.status == 200 => created.push(name),
+                        Ok(answer) => wrong.push(format!("{name}: {} {}", answer.status, answer.text())),
+                        Err(error) => wrong.push(format!("{name}: {error}")),
+                    }
+                    tokio::time::sleep(Duration::from_millis(15)).await;
+                }
+                (created, wrong)
+            })
+        })
+        .collect();
+    for round in 0..RESTARTS {
+        let replica = &mut replicas[round % 2];
+        assert!(replica.drain().await.success(), "{}", replica.log_tail());
+        replica.launch_again();
+        replica.ready().await;
+        takes_changes(replica).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    let (mut created, mut wrong) = (Vec::new(), Vec::new());
+    for client in clients {
+        let (more, failed) = client.await.expect("no panic");
+        created.extend(more);
+        wrong.extend(failed);
+    }
+    println!("        {} POSTs over {RESTARTS} restarts", created.len() + wrong.len());
+    assert!(wrong.is_empty(), "of {} POSTs:\n{}", created.len() + wrong.len(), wrong.join("\n"));
+    // Each change that Clouddriver makes is an entry of its history.
+    let twice = "select count(*) from (select id from accounts_history group by id having count(*) <> 1) as twice";
+    assert_eq!(world.admin().number(twice).await, 0, "of {} accounts", created.len());
+    assert_eq!(world.admin().number("select count(*) from accounts_history").await, i64::try_from(created.len()).expect("few"));
+    let replicas: Vec<&Fairlead> = replicas.iter().collect();
+    world.rest(&replicas).await;
+    let mut mirrored: Vec<_> = world.mirror().await.into_iter().map(|row| row.name).collect();
+    created.sort_unstable();
+    mirrored.sort_unstable();
+    assert_eq!(mirrored, created);
 }
 
 async fn check(world: &World, fairlead: &Fairlead, names: &[&str]) {

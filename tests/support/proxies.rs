@@ -40,7 +40,8 @@ impl Other {
                 command.arg("-p").arg(&folder).arg("-e").arg(folder.join("error.log")).arg("-c").arg(&config);
             }
             Self::HaProxy => {
-                std::fs::write(&config, haproxy(port, to, "http")).expect("a configuration file");
+                let servers: String = to.iter().map(|port| format!("  server s{port} 127.0.0.1:{port}\n")).collect();
+                std::fs::write(&config, haproxy(port, "http", &servers)).expect("a configuration file");
                 command.arg("-db").arg("-f").arg(&config);
             }
         }
@@ -48,11 +49,15 @@ impl Other {
     }
 }
 
-/// A HAProxy that hands whole connections at `port` to the one of `to` that listens, and looks for that often.
-pub async fn balancer(name: &str, port: u16, to: &[u16]) -> OtherProxy {
+/// A HAProxy that hands whole connections at `port` to those of `to` (a port, and the one of its admin listener) that are ready, as
+/// a Service of Kubernetes does.
+pub async fn balancer(name: &str, port: u16, to: &[(u16, u16)]) -> OtherProxy {
     let folder = folder(name);
     let config = folder.join("proxy.conf");
-    std::fs::write(&config, haproxy(port, to, "tcp")).expect("a configuration file");
+    let servers: String =
+        to.iter().map(|(port, admin)| format!("  server s{port} 127.0.0.1:{port} check port {admin} inter 50ms fall 1 rise 1\n")).collect();
+    let check = "  option httpchk GET /health/ready\n  http-check expect status 200\n";
+    std::fs::write(&config, haproxy(port, "tcp", &format!("{check}{servers}"))).expect("a configuration file");
     let program = Other::HaProxy.program().expect("HAProxy is installed");
     let mut command = Command::new(program);
     command.arg("-db").arg("-f").arg(&config);
@@ -124,8 +129,7 @@ http {{
     )
 }
 
-fn haproxy(port: u16, to: &[u16], mode: &str) -> String {
-    let servers: String = to.iter().map(|port| format!("  server s{port} 127.0.0.1:{port} check inter 100ms fall 1 rise 1\n")).collect();
+fn haproxy(port: u16, mode: &str, servers: &str) -> String {
     format!(
         "defaults\n  mode {mode}\n  timeout connect 5s\n  timeout client 300s\n  timeout server 300s\n  option redispatch\n\n\
          frontend in\n  bind 127.0.0.1:{port}\n  default_backend origin\n\nbackend origin\n{servers}"
