@@ -25,14 +25,15 @@ build: ## Build both programs as they would be shipped (target/release)
 .PHONY: demo
 demo: ## Show the main job on embedded defaults; ends by itself
 	@scripts/install.sh compiler
-	@cargo build --locked --bin fairlead
+	@cargo build --locked --bins
 	@cargo run --locked --quiet --bin fairlead -- demo
 
 .PHONY: test
 test: lint databases ## Lints, then every test but the end-to-end ones
-	$(STEP) "tests: build" cargo test $(TESTED) --no-run --lib --bins --test integration --test model
+	$(STEP) "tests: build" cargo test $(TESTED) --no-run --lib --bins --test integration --test agents --test model
 	$(STEP) "tests: library and programs" cargo test $(TESTED) --quiet --lib --bins
 	$(STEP) "tests: integration" cargo test $(TESTED) --quiet --test integration
+	$(STEP) "tests: channel, lifecycle, agent" cargo test $(TESTED) --quiet --test agents
 	$(STEP) "tests: model of the mirror's protocol" cargo test $(TESTED) --quiet --test model
 	$(STEP) "tests: examples in the documentation" cargo test $(TESTED) --quiet --doc
 
@@ -60,8 +61,9 @@ databases-down:
 .PHONY: e2e
 e2e: databases ## The main job on real Clouddrivers and Gate, as FAIRLEAD_E2E_* name them (docs/testing.md)
 	$(STEP) "install: nginx and HAProxy" scripts/install.sh proxies
+	$(STEP) "install: Kubernetes API server" scripts/install.sh kube
 	$(STEP) "end to end: build" cargo test $(TESTED) --no-run --test e2e
-	$(STEP) "end to end" cargo test $(TESTED) --test e2e -- $(ONLY)
+	$(STEP) "end to end" env FAIRLEAD_E2E_KUBE="$$(scripts/kube.sh folder)" cargo test $(TESTED) --test e2e -- $(ONLY)
 
 .PHONY: storm
 storm: databases ## The long crash storms, on each Clouddriver and database (docs/testing.md)

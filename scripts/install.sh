@@ -9,6 +9,7 @@
 #   scripts/install.sh fuzz        cargo-fuzz, and a C++ compiler for libFuzzer
 #   scripts/install.sh slow        slowhttptest
 #   scripts/install.sh h2spec      h2spec, by Go
+#   scripts/install.sh kube        Go, and with it a real Kubernetes API server (scripts/kube.sh), for the end-to-end tests
 # Tools of cargo and Go go to FAIRLEAD_TOOLS (default: .run/tools in the repository) and not among the user's own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -114,17 +115,29 @@ slow() {
   command -v slowhttptest >/dev/null || apt slowhttptest
 }
 
+go_tool() {
+  command -v go >/dev/null || apt golang-go
+}
+
+kube() {
+  local folder
+  folder=$(scripts/kube.sh folder)
+  if [ -x "$folder/kube-apiserver" ] && [ -x "$folder/etcd" ]; then return; fi
+  go_tool
+  scripts/kube.sh build
+}
+
 h2spec() {
   [ -x "$tools/bin/h2spec" ] && return
-  command -v go >/dev/null || apt golang-go
+  go_tool
   say "go install h2spec $h2spec"
   GOBIN=$tools/bin go install "github.com/summerwind/h2spec/cmd/h2spec@$h2spec"
 }
 
 case ${1:-} in
-  compiler | databases | proxies | perf | lints | java | fuzz | slow | h2spec) "$1" ;;
+  compiler | databases | proxies | perf | lints | java | fuzz | slow | h2spec | kube) "$1" ;;
   *)
-    echo "usage: scripts/install.sh compiler|databases|proxies|perf|lints|java|fuzz|slow|h2spec" >&2
+    echo "usage: scripts/install.sh compiler|databases|proxies|perf|lints|java|fuzz|slow|h2spec|kube" >&2
     exit 64
     ;;
 esac

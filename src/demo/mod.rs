@@ -5,12 +5,15 @@
 //! that the main job can be seen with nothing installed, and the tests, whose faults ([`Faults`]) no real Clouddriver commits
 //! on command. What it says about itself (`GET /`, its `Server` header, its log) says so.
 //!
+//! [`Cluster`] is the same for a Kubernetes API server, so that an agent has something to reach.
+//!
 //! [`story`] runs the main job against a proxy and tells what it sees.
 //!
 //! Nothing else in the crate uses this module but `app`, which wires it for the demonstration.
 
 mod accounts;
 mod answers;
+mod cluster;
 mod definition;
 mod faults;
 mod stand_in;
@@ -18,6 +21,7 @@ pub mod story;
 mod table;
 
 pub use accounts::{Live, Names, Row};
+pub use cluster::{CLUSTER_NOTICE, CLUSTER_VERSION, Cluster};
 pub use faults::{Answer, Call, Fault, Faults};
 pub use stand_in::{Options, StandIn};
 pub use table::create_accounts_table;

@@ -1,2 +1,4 @@
 //! Fairlead and its agents: the channel, the lifecycle, the agent itself.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
+
+mod stand_in;

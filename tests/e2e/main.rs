@@ -4,6 +4,7 @@
 //! left out, which is said. `docs/testing.md` tells more. Arguments are words: only suites whose title has one of them run.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
+mod agents;
 mod api_mode;
 mod beside;
 mod bodies;
@@ -103,6 +104,7 @@ async fn suites(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
     rights::run(report, world).await;
     outages::run(report, world).await;
     replicas::run(report, world).await;
+    agents::run(report, world).await;
     api_mode::run(report, world).await;
     storm::short(report, world).await;
     // Last: after some of these bodies Clouddriver keeps accounts in memory that its table has no more.

@@ -7,6 +7,7 @@ pub mod clouddriver;
 pub mod databases;
 pub mod gate;
 pub mod http;
+pub mod kube;
 pub mod process;
 pub mod proxies;
 pub mod relay;
