@@ -88,6 +88,25 @@ impl Status {
             Self::DeleteFailed => "DELETE_FAILED",
         }
     }
+
+    /// All of them, in the order of the documents.
+    pub const ALL: [Self; 10] = [
+        Self::Inactive,
+        Self::ToMigrate,
+        Self::Activating,
+        Self::Active,
+        Self::Failed,
+        Self::Orphaned,
+        Self::ToDeactivate,
+        Self::Deactivating,
+        Self::Deleting,
+        Self::DeleteFailed,
+    ];
+
+    /// Reads the column's text; `None` for a word that is not ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text)
+    }
 }
 
 impl fmt::Display for Status {

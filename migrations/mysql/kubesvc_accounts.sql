@@ -24,5 +24,11 @@ CREATE TABLE IF NOT EXISTS kubesvc_accounts (
   fl_sent bigint NOT NULL DEFAULT 0,
   fl_key_id varchar(32) NULL,
   fl_created bigint NULL,
+  fl_due bigint NULL,
+  fl_since bigint NULL,
+  fl_operation varchar(26) NULL,
+  fl_owner varchar(26) NULL,
+  fl_zone_found bigint NOT NULL DEFAULT 0,
+  fl_identity varchar(512) NULL,
   PRIMARY KEY (name)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci

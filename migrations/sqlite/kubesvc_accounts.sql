@@ -24,5 +24,11 @@ CREATE TABLE IF NOT EXISTS kubesvc_accounts (
   fl_sent integer NOT NULL DEFAULT 0,
   fl_key_id text NULL,
   fl_created integer NULL,
+  fl_due integer NULL,
+  fl_since integer NULL,
+  fl_operation text NULL,
+  fl_owner text NULL,
+  fl_zone_found integer NOT NULL DEFAULT 0,
+  fl_identity text NULL,
   PRIMARY KEY (name)
 )

@@ -159,7 +159,7 @@ impl Engine {
             deleting: m.deleting,
         });
         let decision = decide(row_facts.as_ref(), m_facts.as_ref(), &name_facts, &intents, &open_now, trigger);
-        match self.apply(&mut tx, name, row.as_ref(), definition.as_ref(), m.as_ref(), &decision).await {
+        let gone = match self.apply(&mut tx, name, row.as_ref(), definition.as_ref(), m.as_ref(), &decision).await {
             // The row is what it is: trying again would not make it smaller.
             Err(Error::Definition(e @ mirrored::WriteError::Unstorable(_))) => {
                 tx.rollback().await;
@@ -167,7 +167,7 @@ impl Engine {
             }
             Err(Error::Definition(mirrored::WriteError::Database(e))) => return Err(Error::Store(e)),
             other => other?,
-        }
+        };
         let k = row_facts.filter(|r| r.kubernetes);
         let mut note = noted.clone();
         if let (true, Some(k)) = (decision.claims, k) {
@@ -197,8 +197,10 @@ impl Engine {
             return Err(e.into());
         }
         crate::crash_point!("settle-committed");
-        self.after_commit(name, &decision, &own);
-        if decision.again {
+        let left = decision.action != Action::Remove || gone || m.as_ref().is_some_and(|m| !m.deleting);
+        self.after_commit(name, &decision, left, &own);
+        // Where agents have to let go first, dispatch rings when the row is gone.
+        if decision.again && gone {
             return Ok(Round::Again { lost_race: false });
         }
         let unexplained = intents
@@ -210,7 +212,7 @@ impl Engine {
             action: decision.action,
             drift: decision.drift,
             conflict: decision.conflict,
-            undecided: decision.undecided,
+            undecided: decision.undecided || (decision.again && !gone),
             unreadable: false,
             unexplained,
         }))
@@ -285,13 +287,19 @@ impl Engine {
         definition: Option<&Value>,
         m: Option<&MirrorRow>,
         decision: &Decision,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let status = if self.settings.activate { Status::ToMigrate } else { Status::Inactive };
+        let mut gone = false;
         if let (Action::Remove | Action::Replace, Some(m)) = (decision.action, m) {
-            mirrored::remove(tx, m).await?;
-            info!(account = m.name, "left the mirror");
+            let deleted = !row.is_some_and(SourceRow::is_kubernetes);
+            gone = mirrored::remove(&self.store, tx, m, deleted).await?;
+            if gone {
+                info!(account = m.name, "left the mirror");
+            } else if !m.deleting {
+                info!(account = m.name, "leaves the mirror when its agents have let go of it");
+            }
         }
-        let (Some(row), Some(definition)) = (row, definition) else { return Ok(()) };
+        let (Some(row), Some(definition)) = (row, definition) else { return Ok(gone) };
         match decision.action {
             Action::Insert { after_gap } => {
                 let new = NewRow {
@@ -329,10 +337,10 @@ impl Engine {
             }
             Action::Keep | Action::Remove => {}
         }
-        Ok(())
+        Ok(gone)
     }
 
-    fn after_commit(&self, name: &str, decision: &Decision, own: &[Ulid]) {
+    fn after_commit(&self, name: &str, decision: &Decision, left: bool, own: &[Ulid]) {
         self.metrics.settles.inc();
         match decision.action {
             Action::Insert { .. } => drop(self.metrics.inserted.inc()),
@@ -341,8 +349,8 @@ impl Engine {
                 self.metrics.inserted.inc();
             }
             Action::Update | Action::Relink => drop(self.metrics.updated.inc()),
-            Action::Remove => drop(self.metrics.removed.inc()),
-            Action::Keep => {}
+            Action::Remove if left => drop(self.metrics.removed.inc()),
+            Action::Remove | Action::Keep => {}
         }
         if decision.conflict {
             warn!(account = name, "Clouddriver has an account of a name that Fairlead or an agent owns; it is left alone");

@@ -15,8 +15,12 @@ pub(super) struct Collation {
 }
 
 /// Our columns that hold names: table, column, and what follows the type.
-const KEYS: [(&str, &str, &str); 3] =
-    [("fairlead_intents", "name_key", "NULL"), ("fairlead_names", "name_key", "NOT NULL"), ("fairlead_tombstones", "name_key", "NOT NULL")];
+const KEYS: [(&str, &str, &str); 4] = [
+    ("fairlead_intents", "name_key", "NULL"),
+    ("fairlead_names", "name_key", "NOT NULL"),
+    ("fairlead_tombstones", "name_key", "NOT NULL"),
+    ("fairlead_hand", "name_key", "NOT NULL"),
+];
 
 /// The collation of a column of this schema; `None` where there is no such column, or the user may not see it.
 pub(super) async fn of(db: &Db, table: &str, column: &str) -> Result<Option<Collation>> {

@@ -172,6 +172,14 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Was it refused because a row of that key is there already?
+    pub(super) fn says_duplicate(&self) -> bool {
+        let Self::Statement { source, .. } = self else { return false };
+        source.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+    }
+}
+
 /// The result of everything in this module.
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -1,7 +1,7 @@
 //! Rows of `kubesvc_accounts` as settling reads and writes them, inside its transaction.
 //!
 //! Only Clouddriver's layer of a row is written here: its definition, its incarnation, and with it the generation. The overlay is
-//! Fairlead's and stays, and so does the status of a row that is updated.
+//! Fairlead's and stays. The status changes along the table of [`crate::lifecycle`] only: a definition that changed, a row that is to go.
 
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use super::db::{Arg, Tx};
 use super::journal::fresh_generation;
-use super::{Result, Sealed, Shape, Store};
+use super::{Result, Sealed, Shape, Store, hand, tombstones};
 use crate::account::{Origin, Status};
 use crate::args;
+use crate::lifecycle::{self, Attempts, Event, State, Step, Wanted};
 
 /// A mirrored row, as far as settling needs it.
 #[derive(Clone)]
@@ -26,12 +27,15 @@ pub struct MirrorRow {
     pub mode: String,
     /// Whether it was ever sent to an agent.
     pub sent: bool,
-    /// Its status is DELETING.
+    /// Its agents are being told to let go: DELETING or DELETE_FAILED.
     pub deleting: bool,
     /// The generation that agents know.
     pub generation: i64,
     /// The definition as stored, sealed.
     pub definition: String,
+    /// What the table of states needs; `None`: its status is none of ours.
+    state: Option<State>,
+    overlay: Option<String>,
 }
 
 /// A row that enters.
@@ -75,7 +79,19 @@ fn shape(store: &Store) -> Result<Arc<Shape>> {
 /// The database's.
 pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<MirrorRow>> {
     let shape = shape(store)?;
-    let columns = ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "fl_sent", "fl_generation", "definition", "status"];
+    let columns = [
+        "name",
+        "fl_origin",
+        "dynamic",
+        "fl_inc",
+        "fl_mode",
+        "fl_sent",
+        "fl_generation",
+        "definition",
+        "status",
+        "fl_wanted",
+        "fl_overlay",
+    ];
     let list = columns.iter().map(|c| shape.read(c)).collect::<Vec<_>>().join(", ");
     let rows = tx.fetch_dynamic(&format!("select {list} from kubesvc_accounts where name = ? {{update}}"), args![name]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
@@ -83,15 +99,20 @@ pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<M
     let int = |i| row.int(i).map_err(|e| store.main().row_error(e));
     let dynamic = int(2)?.unwrap_or(0) != 0;
     let origin = text(1)?.as_deref().and_then(Origin::parse).unwrap_or(if dynamic { Origin::Migrated } else { Origin::Agent });
+    let sent = int(5)?.unwrap_or(0) != 0;
+    let status = text(8)?.as_deref().and_then(Status::parse);
+    let wanted = text(9)?;
     Ok(Some(MirrorRow {
         name: text(0)?.unwrap_or_default(),
         origin,
         incarnation: int(3)?,
         mode: text(4)?.unwrap_or_else(|| "sql".to_owned()),
-        sent: int(5)?.unwrap_or(0) != 0,
+        sent,
         generation: int(6)?.unwrap_or(0),
         definition: text(7)?.unwrap_or_default(),
-        deleting: text(8)?.as_deref() == Some(Status::Deleting.as_str()),
+        deleting: matches!(status, Some(Status::Deleting | Status::DeleteFailed)),
+        state: status.map(|status| State { status, wanted: Wanted::of(wanted.as_deref(), status), sent, dynamic }),
+        overlay: text(10)?,
     }))
 }
 
@@ -117,6 +138,9 @@ pub async fn insert(store: &Store, tx: &mut Tx<'_>, row: &NewRow<'_>) -> std::re
         "fl_sent",
         "fl_key_id",
         "fl_created",
+        "fl_wanted",
+        "fl_since",
+        "fl_due",
     ]);
     let now = super::journal::first_int(store.main(), &tx.fetch("select {now}", args![]).await?)?;
     let values = args![
@@ -134,9 +158,16 @@ pub async fn insert(store: &Store, tx: &mut Tx<'_>, row: &NewRow<'_>) -> std::re
         row.after_gap,
         0_i64,
         key,
-        now
+        now,
+        Wanted::of(None, row.status).as_str(),
+        now,
+        now.filter(|_| lifecycle::is_transient(row.status))
     ];
     tx.exec_dynamic(&sql, values).await?;
+    if !row.after_gap {
+        // A user's POST takes it again.
+        hand::forget(tx, row.name).await?;
+    }
     Ok(())
 }
 
@@ -154,27 +185,71 @@ pub async fn update(
     changed: bool,
 ) -> std::result::Result<(), WriteError> {
     let Sealed { text: definition, key_id: key } = store.seal_definition(&row.name, definition)?;
-    let set = shape(store)?.assign(&["definition", "fl_inc", "fl_mode", "fl_generation", "fl_key_id", "last_updated"]);
+    // Both layers are under the one key that the row names. What does not open stays as it is: sending it will say so.
+    let overlay = row.overlay.as_deref().map(|text| store.reseal_overlay(&row.name, text).unwrap_or_else(|_| text.to_owned()));
+    let shape = shape(store)?;
+    let mut set = shape.assign(&["definition", "fl_inc", "fl_mode", "fl_key_id", "fl_overlay", "last_updated"]);
     let now = super::journal::first_int(store.main(), &tx.fetch("select {now}", args![]).await?)?;
-    let generation = if changed { fresh_generation() } else { row.generation };
-    let values: &[Arg] = args![definition, incarnation, mode, generation, key, now, row.name.as_str()];
-    tx.exec_dynamic(&format!("update kubesvc_accounts set {set}, fl_rev = fl_rev + 1 where name = ?"), values).await?;
+    let mut values: Vec<Arg> = args![definition, incarnation, mode, key, overlay, now].to_vec();
+    if changed {
+        set.push_str(", fl_generation = ?, fl_identity = NULL");
+        values.push(fresh_generation().into());
+        match row.state.map(|state| (state, lifecycle::next(&state, Event::Changed))) {
+            Some((state, Step::Go { to, attempts, .. })) => {
+                if to != state.status {
+                    set.push_str(&format!(", {}, fl_since = {{now}}, fl_operation = NULL, fl_owner = NULL", shape.assign(&["status"])));
+                    values.push(to.as_str().into());
+                }
+                if attempts == Attempts::Reset {
+                    set.push_str(&format!(", {}", shape.assign(&["failed_count", "error_message"])));
+                    values.extend_from_slice(args![0_i64, None::<String>]);
+                }
+                set.push_str(", fl_due = {now}");
+            }
+            Some(_) | None => {}
+        }
+    }
+    values.push(Arg::from(&row.name));
+    tx.exec_dynamic(&format!("update kubesvc_accounts set {set}, fl_rev = fl_rev + 1 where name = ?"), &values).await?;
     Ok(())
 }
 
-/// Takes a row out. One that was sent to agents leaves a tombstone, so that an agent that still holds it is told to let go.
+/// Takes a row out. One that was sent to agents goes by way of DELETING: dispatch drops it when they have let go. Says whether the row is gone.
+///
+/// `deleted`: Clouddriver has no such account any more, so what a user did to it by hand counts no more.
 ///
 /// # Errors
 /// The database's.
-pub async fn remove(tx: &mut Tx<'_>, row: &MirrorRow) -> Result<()> {
-    if row.sent {
-        tx.exec(
-            "insert into fairlead_tombstones (name_key, generation, created_ms) select name, fl_generation, {now} from kubesvc_accounts where name = ?",
-            args![row.name.as_str()],
-        )
-        .await?;
+pub async fn remove(store: &Store, tx: &mut Tx<'_>, row: &MirrorRow, deleted: bool) -> Result<bool> {
+    if deleted {
+        hand::forget(tx, &row.name).await?;
     }
-    tx.exec("delete from kubesvc_accounts where name = ?", args![row.name.as_str()]).await.map(drop)
+    // A word of the original's that we do not know: what was sent may be held, and nobody here moves such a row.
+    let step = row.state.map_or(Step::Leave { tombstone: row.sent }, |state| lifecycle::next(&state, Event::Delete));
+    // TEMP
+    let step = if let Step::Go { .. } = step { Step::Leave { tombstone: row.sent } } else { step };
+    match step {
+        Step::Go { to, wanted, .. } => {
+            if !row.deleting {
+                let shape = shape(store)?;
+                let set = shape.assign(&["status", "fl_wanted", "failed_count", "error_message"]);
+                let sql = format!(
+                    "update kubesvc_accounts set {set}, fl_operation = NULL, fl_owner = NULL, fl_since = {{now}}, fl_due = {{now}}, \
+                     fl_rev = fl_rev + 1 where name = ?"
+                );
+                tx.exec_dynamic(&sql, args![to.as_str(), wanted.as_str(), 0_i64, None::<String>, row.name.as_str()]).await?;
+            }
+            Ok(false)
+        }
+        Step::Leave { tombstone } => {
+            if tombstone {
+                tombstones::write(store, tx, &row.name, row.generation).await?;
+            }
+            tx.exec("delete from kubesvc_accounts where name = ?", args![row.name.as_str()]).await?;
+            Ok(true)
+        }
+        Step::Ignore | Step::Refuse(_) => Ok(false),
+    }
 }
 
 /// What a pass needs of a mirrored row.

@@ -8,6 +8,7 @@ mod adopt;
 mod collation;
 pub mod db;
 pub mod epochs;
+pub mod hand;
 mod introspect;
 pub mod journal;
 mod migrate;
@@ -17,6 +18,8 @@ mod seal;
 pub mod secrets;
 mod shape;
 mod sqlite_tx;
+pub mod states;
+pub mod tombstones;
 
 use std::sync::{Arc, RwLock};
 
@@ -140,6 +143,27 @@ impl Store {
     /// [`OpenError`]; never any of the text.
     pub fn open_definition(&self, row_name: &str, text: &str) -> std::result::Result<Value, OpenError> {
         self.sealer.open_definition(row_name, text)
+    }
+
+    /// The overlay as it goes into the row (`fl_overlay`), checked as a definition is.
+    ///
+    /// # Errors
+    /// [`UnstorableError`]: of this account only.
+    pub fn seal_overlay(&self, row_name: &str, overlay: &Value) -> std::result::Result<String, UnstorableError> {
+        let text = self.sealer.seal_overlay(row_name, overlay)?;
+        let limit = self.shape().map_or(DEFINITION_MAX, |s| s.definition_limit());
+        if text.len() > limit {
+            return Err(UnstorableError::TooLarge { bytes: text.len(), limit });
+        }
+        Ok(text)
+    }
+
+    /// The overlay of a row as it was before it was sealed.
+    ///
+    /// # Errors
+    /// [`OpenError`]; never any of the text.
+    pub fn open_overlay(&self, row_name: &str, text: &str) -> std::result::Result<Value, OpenError> {
+        self.sealer.open_overlay(row_name, text)
     }
 
     /// Closes both pools; statements under way end first.

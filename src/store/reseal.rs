@@ -43,15 +43,16 @@ impl Store {
         };
         let shape = self.ready()?;
         let select = format!(
-            "SELECT name, {}, {}, {} FROM kubesvc_accounts
-             WHERE name > ? AND definition IS NOT NULL AND (fl_key_id IS NULL OR fl_key_id <> ?) ORDER BY name LIMIT ?",
+            "SELECT name, {}, {}, {}, {} FROM kubesvc_accounts
+             WHERE name > ? AND (definition IS NOT NULL OR fl_overlay IS NOT NULL) AND (fl_key_id IS NULL OR fl_key_id <> ?) ORDER BY name LIMIT ?",
             shape.read("definition"),
             shape.read("fl_rev"),
-            shape.read("fl_key_id")
+            shape.read("fl_key_id"),
+            shape.read("fl_overlay")
         );
         let update = format!(
             "UPDATE kubesvc_accounts SET {}, fl_rev = fl_rev + 1 WHERE name = ? AND fl_rev = ? AND COALESCE(fl_key_id, '') = ?",
-            shape.assign(&["definition", "fl_key_id"])
+            shape.assign(&["definition", "fl_overlay", "fl_key_id"])
         );
         let db = self.main();
         let mut after = String::new();
@@ -62,14 +63,15 @@ impl Store {
                 break;
             }
             for row in &rows {
-                let text = |i| row.text(i).map(Option::unwrap_or_default).map_err(|e| db.row_error(e));
-                let (name, stored, old) = (text(0)?, text(1)?, text(3)?);
+                let text = |i| row.text(i).map_err(|e| db.row_error(e));
+                let (name, old) = (text(0)?.unwrap_or_default(), text(3)?.unwrap_or_default());
+                let (stored, overlay) = (text(1)?, text(4)?);
                 let rev = row.int(2).map_err(|e| db.row_error(e))?.unwrap_or(0);
                 after.clone_from(&name);
-                let sealed = self.open_definition(&name, &stored).map_err(ResealError::from);
-                match sealed.and_then(|value| self.seal_definition(&name, &value).map_err(ResealError::from)) {
-                    Ok(sealed) => {
-                        let n = db.exec_dynamic(&update, crate::args![sealed.text, sealed.key_id, &name, rev, old]).await?;
+                let sealed = stored.map(|text| self.reseal_definition(&name, &text)).transpose();
+                match sealed.and_then(|d| Ok((d, overlay.map(|text| self.reseal_overlay(&name, &text)).transpose()?))) {
+                    Ok((definition, overlay)) => {
+                        let n = db.exec_dynamic(&update, crate::args![definition, overlay, key, &name, rev, old]).await?;
                         done.count += u32::from(n == 1);
                     }
                     Err(e) => done.failed.push((name, e)),
@@ -80,5 +82,14 @@ impl Store {
             }
         }
         Ok(done)
+    }
+
+    fn reseal_definition(&self, name: &str, text: &str) -> std::result::Result<String, ResealError> {
+        Ok(self.seal_definition(name, &self.open_definition(name, text)?)?.text)
+    }
+
+    /// An overlay sealed with the first key.
+    pub(super) fn reseal_overlay(&self, name: &str, text: &str) -> std::result::Result<String, ResealError> {
+        Ok(self.seal_overlay(name, &self.open_overlay(name, text)?)?)
     }
 }

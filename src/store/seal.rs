@@ -121,8 +121,20 @@ impl Sealer {
     /// # Errors
     /// [`SealError`].
     pub fn seal_definition(&self, row_name: &str, definition: &Value) -> Result<(String, Option<String>), SealError> {
+        self.seal_column(Column::Definition, row_name, definition)
+    }
+
+    /// As [`Sealer::seal_definition`] for the layer that is Fairlead's.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn seal_overlay(&self, row_name: &str, overlay: &Value) -> Result<String, SealError> {
+        self.seal_column(Column::Overlay, row_name, overlay).map(|(text, _)| text)
+    }
+
+    fn seal_column(&self, column: Column, row_name: &str, value: &Value) -> Result<(String, Option<String>), SealError> {
         let mut pointer = String::new();
-        let sealed = self.seal_value(row_name, &mut pointer, None, definition, 0)?;
+        let sealed = self.seal_value((column, row_name), &mut pointer, None, value, 0)?;
         Ok((sealed.to_string(), self.key_id().map(str::to_owned)))
     }
 
@@ -131,11 +143,23 @@ impl Sealer {
     /// # Errors
     /// [`OpenError`]; never any part of the text.
     pub fn open_definition(&self, row_name: &str, text: &str) -> Result<Value, OpenError> {
-        let stored: Value = serde_json::from_str(text).map_err(|e| OpenError::NotJson { line: e.line(), column: e.column() })?;
-        self.open_value(row_name, &mut String::new(), stored)
+        self.open_column(Column::Definition, row_name, text)
     }
 
-    fn seal_value(&self, row: &str, at: &mut String, name: Option<&str>, value: &Value, depth: usize) -> Result<Value, SealError> {
+    /// The overlay as it was before [`Sealer::seal_overlay`]. One that was written before overlays were sealed opens as it is.
+    ///
+    /// # Errors
+    /// [`OpenError`]; never any part of the text.
+    pub fn open_overlay(&self, row_name: &str, text: &str) -> Result<Value, OpenError> {
+        self.open_column(Column::Overlay, row_name, text)
+    }
+
+    fn open_column(&self, column: Column, row_name: &str, text: &str) -> Result<Value, OpenError> {
+        let stored: Value = serde_json::from_str(text).map_err(|e| OpenError::NotJson { line: e.line(), column: e.column() })?;
+        self.open_value((column, row_name), &mut String::new(), stored)
+    }
+
+    fn seal_value(&self, row: Place<'_>, at: &mut String, name: Option<&str>, value: &Value, depth: usize) -> Result<Value, SealError> {
         if depth > MAX_DEPTH {
             return Err(SealError::TooDeep);
         }
@@ -169,7 +193,7 @@ impl Sealer {
         })
     }
 
-    fn seal_one(&self, row: &str, at: &str, value: &Value) -> Result<String, SealError> {
+    fn seal_one(&self, row: Place<'_>, at: &str, value: &Value) -> Result<String, SealError> {
         let (id, key) = self.keys.first().ok_or(SealError::Cipher)?;
         let mut bytes = value.to_string().into_bytes();
         let nonce = key.seal_in_place_append_tag(Aad::from(place(id, row, at)), &mut bytes).map_err(|_| SealError::Cipher)?;
@@ -178,7 +202,7 @@ impl Sealer {
         Ok(format!("{V1}{id}:{}", STANDARD.encode(sealed)))
     }
 
-    fn open_value(&self, row: &str, at: &mut String, value: Value) -> Result<Value, OpenError> {
+    fn open_value(&self, row: Place<'_>, at: &mut String, value: Value) -> Result<Value, OpenError> {
         Ok(match value {
             Value::String(s) => match s.strip_prefix(RAW) {
                 Some(raw) => Value::String(raw.to_owned()),
@@ -208,7 +232,7 @@ impl Sealer {
         })
     }
 
-    fn open_one(&self, row: &str, at: &str, text: &str) -> Result<Value, OpenError> {
+    fn open_one(&self, row: Place<'_>, at: &str, text: &str) -> Result<Value, OpenError> {
         let tampered = || OpenError::Tampered(at.to_owned());
         let (id, sealed) = text.strip_prefix(V1).and_then(|rest| rest.split_once(':')).ok_or_else(tampered)?;
         if id.is_empty() || id.len() > 32 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
@@ -227,9 +251,23 @@ impl Sealer {
 }
 
 /// What is authenticated with a value. The parts cannot run into each other: the last but one is preceded by its length.
-fn place(key_id: &str, row: &str, at: &str) -> Vec<u8> {
-    format!("{V1}{key_id}\nkubesvc_accounts.definition\n{}\n{row}\n{at}", row.len()).into_bytes()
+fn place(key_id: &str, (column, row): Place<'_>, at: &str) -> Vec<u8> {
+    let column = match column {
+        Column::Definition => "definition",
+        Column::Overlay => "fl_overlay",
+    };
+    format!("{V1}{key_id}\nkubesvc_accounts.{column}\n{}\n{row}\n{at}", row.len()).into_bytes()
 }
+
+/// Which of the two layers.
+#[derive(Clone, Copy)]
+enum Column {
+    Definition,
+    Overlay,
+}
+
+/// A layer of a row.
+type Place<'a> = (Column, &'a str);
 
 /// Appends one step to a JSON pointer and says how long it was before.
 fn step(at: &mut String, name: &str) -> usize {

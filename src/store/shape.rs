@@ -46,6 +46,12 @@ pub(super) const COLUMNS: &[(&str, Kind, [&str; 3])] = &[
     ("fl_sent", Kind::Int, ["bigint NOT NULL DEFAULT 0", "bigint NOT NULL DEFAULT 0", "integer NOT NULL DEFAULT 0"]),
     ("fl_key_id", Kind::Text, ["varchar(32) NULL", "varchar(32) NULL", "text NULL"]),
     ("fl_created", Kind::Int, ["bigint NULL", "bigint NULL", "integer NULL"]),
+    ("fl_due", Kind::Int, ["bigint NULL", "bigint NULL", "integer NULL"]),
+    ("fl_since", Kind::Int, ["bigint NULL", "bigint NULL", "integer NULL"]),
+    ("fl_operation", Kind::Text, ["varchar(26) NULL", "varchar(26) NULL", "text NULL"]),
+    ("fl_owner", Kind::Text, ["varchar(26) NULL", "varchar(26) NULL", "text NULL"]),
+    ("fl_zone_found", Kind::Int, ["bigint NOT NULL DEFAULT 0", "bigint NOT NULL DEFAULT 0", "integer NOT NULL DEFAULT 0"]),
+    ("fl_identity", Kind::Text, ["varchar(512) NULL", "varchar(512) NULL", "text NULL"]),
 ];
 
 /// What kind of type the database gave a column.

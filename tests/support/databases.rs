@@ -168,12 +168,13 @@ pub struct TestDatabase {
 /// Fairlead's own tables: its user may do everything with these, and with nothing else.
 ///
 /// Kept as a list because MySQL's grants know no pattern for table names.
-pub const OWN_TABLES: [&str; 7] = [
+pub const OWN_TABLES: [&str; 8] = [
     "kubesvc_accounts",
     "fairlead_intents",
     "fairlead_names",
     "fairlead_epochs",
     "fairlead_tombstones",
+    "fairlead_hand",
     "fairlead_meta",
     "fairlead_migrations",
 ];

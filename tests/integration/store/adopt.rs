@@ -81,7 +81,7 @@ async fn the_newest_table_of_the_original_is_read_and_written_with_all_its_types
         let report = store.migrate().await.unwrap_or_else(|e| panic!("{}: {e}", place.word()));
         assert!(!report.created);
         assert_eq!(report.added.first().map(String::as_str), Some("max_watch_age_seconds"));
-        assert_eq!(report.added.len(), 12, "{:?}", report.added);
+        assert_eq!(report.added.len(), 18, "{:?}", report.added);
         let rows = store.page(1, 100).await.unwrap_or_else(|e| panic!("{}: {e}", place.word())).rows;
         let facts: Vec<_> = rows.iter().map(|r| (r.name.as_str(), r.origin, r.sent, r.status.as_deref(), r.dynamic)).collect();
         assert_eq!(
@@ -161,7 +161,7 @@ async fn the_oldest_table_of_the_original_gets_what_it_lacks() {
         place.sql.exec("insert into kubesvc_accounts (name, last_updated, props) values ('old', 1, '{\"permissions\":{}}')").await;
         let store = place.store();
         let report = store.migrate().await.unwrap_or_else(|e| panic!("{}: {e}", place.word()));
-        assert_eq!(report.added.len(), 18, "{:?}", report.added);
+        assert_eq!(report.added.len(), 24, "{:?}", report.added);
         let old = store.get("old").await.expect("read").expect("there");
         assert_eq!(
             (old.origin, old.sent, old.status.as_deref(), old.dynamic, old.failed_count),
@@ -183,19 +183,19 @@ async fn a_start_that_failed_after_any_column_is_carried_on() {
         let store = place.store();
         let mut had = 7;
         // What a start leaves that adds `had` of the columns and dies.
-        while had < 25 {
+        while had < 31 {
             place.sql.exec(&oldest(&place)).await;
             place.sql.exec("insert into kubesvc_accounts (name) values ('old')").await;
             store.migrate().await.expect("migrated");
             let columns = "select column_name from information_schema.columns where table_name = 'kubesvc_accounts' and table_schema in (current_schema_name) order by ordinal_position";
             let columns = columns.replace("current_schema_name", if place.word() == "mariadb" { "database()" } else { "current_schema()" });
             let all = place.sql.rows(&columns).await;
-            assert_eq!(all.len(), 25);
+            assert_eq!(all.len(), 31);
             for column in &all[had..] {
                 place.sql.exec(&format!("alter table kubesvc_accounts drop column {}", column[0].as_deref().expect("a name"))).await;
             }
             let report = store.migrate().await.unwrap_or_else(|e| panic!("{} after {had}: {e}", place.word()));
-            assert_eq!(report.added.len(), 25 - had);
+            assert_eq!(report.added.len(), 31 - had);
             let old = store.get("old").await.expect("read").expect("there");
             assert_eq!((old.origin, old.status.as_deref()), (Origin::Agent, Some("ACTIVE")), "{} after {had}", place.word());
             place.sql.exec("drop table kubesvc_accounts").await;

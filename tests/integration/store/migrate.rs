@@ -4,8 +4,9 @@ use crate::support::databases::{Server, TestDatabase, pool_config};
 use fairlead::config::{Database, SourceConfig};
 use fairlead::store::Store;
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "fairlead_epochs",
+    "fairlead_hand",
     "fairlead_intents",
     "fairlead_meta",
     "fairlead_migrations",
@@ -35,7 +36,7 @@ async fn eight_starts_at_once_on_an_empty_schema_all_succeed_and_the_schema_is_m
                 assert_eq!((report.added, report.warnings), (vec![], vec![]), "{}", place.word());
             }
             assert_eq!(created, 1, "{}", place.word());
-            assert_eq!(place.sql.number("select cast(count(*) as char) from fairlead_migrations").await, 5, "{}", place.word());
+            assert_eq!(place.sql.number("select cast(count(*) as char) from fairlead_migrations").await, 6, "{}", place.word());
             place.done().await;
         }
     }
@@ -188,7 +189,7 @@ async fn the_collation_of_accounts_in_another_database_counts_too() {
         .admin
         .rows("select collation_name from information_schema.columns where table_schema = database() and column_name = 'name_key'")
         .await;
-    assert_eq!(rows.len(), 3);
+    assert_eq!(rows.len(), 4);
     assert!(rows.iter().all(|r| r[0].as_deref() == Some("utf8mb4_bin")), "{rows:?}");
     store.close().await;
     ours.drop_now().await;
