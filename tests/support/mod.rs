@@ -3,6 +3,7 @@
 //! Both test binaries use this folder, each a part of it, hence:
 #![allow(dead_code, missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod agent;
 pub mod clouddriver;
 pub mod databases;
 pub mod gate;

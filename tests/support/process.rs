@@ -123,6 +123,8 @@ pub struct Setup {
     pub name: String,
     pub port: u16,
     pub admin_port: u16,
+    /// Where agents connect.
+    pub grpc_port: u16,
     /// Where it believes Clouddriver to be.
     pub clouddriver_port: u16,
     /// JDBC URL and user (its password is its name) of the default pool; none: the embedded SQLite.
@@ -152,6 +154,7 @@ impl Setup {
             name: name.to_owned(),
             port: free_port(),
             admin_port: free_port(),
+            grpc_port: free_port(),
             clouddriver_port,
             database: None,
             more: String::new(),
@@ -236,8 +239,9 @@ impl Setup {
         let mut yaml = format!(
             "server: {{ address: 127.0.0.1, port: {} }}\n\
              fairlead:\n  admin: {{ address: 127.0.0.1, port: {} }}\n  replica.id: {}\n\
-             services.clouddriver.baseUrl: http://127.0.0.1:{}\n",
-            self.port, self.admin_port, self.name, self.clouddriver_port
+             services.clouddriver.baseUrl: http://127.0.0.1:{}\n\
+             kubesvc.grpc.server: {{ address: 127.0.0.1, port: {} }}\n",
+            self.port, self.admin_port, self.name, self.clouddriver_port, self.grpc_port
         );
         if self.scaled {
             yaml.push_str(&format!(
