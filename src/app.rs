@@ -172,6 +172,8 @@ impl App {
             store: store.clone(),
             settler: Arc::new(OpenIntents(engine.clone())),
             lookup: Arc::new(engine.source().clone()),
+            agents: Arc::new(crate::channel::Nobody),
+            replica: settings.replica.id.as_str().into(),
             enabled: settings.dynamic_accounts_enabled,
         };
         tasks.spawn(front::serve(called, api.router(), api_metrics.clone(), stop.child_token()));

@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
+use super::body::Faults;
 use crate::proxy::respond::error_bytes;
 use crate::{source, store};
 
@@ -17,9 +18,15 @@ pub(super) enum ApiError {
     MethodNotAllowed,
     #[error("neither Fairlead nor Clouddriver has a Kubernetes account of this name")]
     UnknownAccount,
+    #[error("no agent of this name is connected to this replica")]
+    UnknownAgent,
+    #[error("{0}")]
+    Body(Faults),
+    #[error("the body has to be JSON in UTF-8, not compressed, with a Content-Type that says so or with none")]
+    MediaType,
     #[error("query parameter {name}: {wanted}")]
     Parameter { name: &'static str, wanted: String },
-    #[error("the account's name in the path is not UTF-8 once its escapes are decoded")]
+    #[error("the name in the path is not UTF-8 once its escapes are decoded")]
     Name,
     #[error("Fairlead's own database cannot answer now; try again later")]
     Store(store::Error),
@@ -34,8 +41,9 @@ impl ApiError {
         match self {
             Self::NotBuilt | Self::Off => (StatusCode::NOT_IMPLEMENTED, "UnsupportedOperationException"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "HttpRequestMethodNotSupportedException"),
-            Self::UnknownAccount => (StatusCode::NOT_FOUND, "NotFoundException"),
-            Self::Parameter { .. } | Self::Name => (StatusCode::BAD_REQUEST, "InvalidRequestException"),
+            Self::UnknownAccount | Self::UnknownAgent => (StatusCode::NOT_FOUND, "NotFoundException"),
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "HttpMediaTypeNotSupportedException"),
+            Self::Body(_) | Self::Parameter { .. } | Self::Name => (StatusCode::BAD_REQUEST, "InvalidRequestException"),
             Self::Store(e) if !e.is_transient() => (StatusCode::INTERNAL_SERVER_ERROR, "DatabaseException"),
             Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "DatabaseUnavailableException"),
             Self::Source(_) | Self::SourceSilent => (StatusCode::SERVICE_UNAVAILABLE, "ClouddriverUnavailableException"),
@@ -64,5 +72,11 @@ impl IntoResponse for ApiError {
 impl From<store::Error> for ApiError {
     fn from(e: store::Error) -> Self {
         Self::Store(e)
+    }
+}
+
+impl From<Faults> for ApiError {
+    fn from(faults: Faults) -> Self {
+        Self::Body(faults)
     }
 }

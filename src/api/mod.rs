@@ -4,6 +4,9 @@
 //! is not built yet answers 501 here, and is never forwarded. No answer holds a secret: definitions are masked by
 //! [`crate::store::secrets`] before they are serialised, and errors name no value of the request.
 
+mod agents;
+#[allow(dead_code, reason = "the operations that change accounts come next")]
+mod body;
 mod error;
 pub mod front;
 mod query;
@@ -17,8 +20,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{MethodFilter, get, on};
+use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
 
+use crate::channel::Agents;
 use crate::source::{self, Reading, Source};
 use crate::store::Store;
 use error::ApiError;
@@ -64,6 +68,10 @@ pub struct Api {
     pub settler: Arc<dyn Settler>,
     /// Clouddriver's side.
     pub lookup: Arc<dyn Lookup>,
+    /// Who is connected.
+    pub agents: Arc<dyn Agents>,
+    /// This replica's name (`fairlead.replica.id`).
+    pub replica: Arc<str>,
     /// `kubesvc.dynamicAccounts.enabled`: off, each account endpoint answers 501.
     pub enabled: bool,
 }
@@ -76,18 +84,24 @@ const LOOKUP_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
 impl Api {
     /// The routes. An operation of the contract that is not built yet answers 501, a method that is not of the contract 405.
     pub fn router(self) -> Router {
-        let account = || get(read::one).options(options);
+        let account = || with_later(get(read::one), MethodFilter::DELETE, "GET, HEAD, OPTIONS");
+        let handled = || known(get(read::handled), "GET, HEAD, OPTIONS");
+        let changes = MethodFilter::POST.or(MethodFilter::PATCH).or(MethodFilter::DELETE);
         Router::new()
-            .route(
-                "/armory/accounts",
-                with_later(get(read::list).options(options), MethodFilter::POST.or(MethodFilter::PATCH).or(MethodFilter::DELETE)),
-            )
-            .route("/armory/accounts/", get(read::list).options(options))
-            .route("/armory/accounts/dynamic", with_later(account(), MethodFilter::POST.or(MethodFilter::PUT).or(MethodFilter::DELETE)))
-            .route("/armory/accounts/{name}", with_later(account(), MethodFilter::DELETE))
-            .route("/armory/accounts/{name}/", with_later(account(), MethodFilter::DELETE))
-            .route("/agents/kubernetes/accounts/{name}", get(read::handled).options(options))
-            .route("/agents/kubernetes/accounts/{name}/", get(read::handled).options(options))
+            .route("/armory/accounts", with_later(get(read::list), changes, "GET, HEAD, OPTIONS"))
+            .route("/armory/accounts/", known(get(read::list), "GET, HEAD, OPTIONS"))
+            .route("/armory/accounts/dynamic", with_later(get(read::one), changes.or(MethodFilter::PUT), "GET, HEAD, OPTIONS"))
+            .route("/armory/accounts/{name}", account())
+            .route("/armory/accounts/{name}/", account())
+            .route("/agents/kubernetes/accounts/{name}", handled())
+            .route("/agents/kubernetes/accounts/{name}/", handled())
+            .route("/agents/kubernetes/accounts/{name}/namespaces", known(get(read::namespaces), "GET, HEAD, OPTIONS"))
+            .route("/armory/agents", known(get(agents::list), "GET, HEAD, OPTIONS"))
+            .route("/armory/agents/", known(get(agents::list), "GET, HEAD, OPTIONS"))
+            .route("/armory/agents/{id}", known(get(agents::one), "GET, HEAD, OPTIONS"))
+            .route("/armory/agent/{id}/disconnect", known(post(agents::disconnect), "POST, OPTIONS"))
+            // Not an agent of this name.
+            .route("/armory/agent/operations/{*rest}", any(|| async { ApiError::NotBuilt }))
             .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
             .fallback(|| async { ApiError::NotBuilt })
             // The front has bounded the body already.
@@ -97,13 +111,13 @@ impl Api {
     }
 }
 
-fn with_later(routes: axum::routing::MethodRouter<Api>, later: MethodFilter) -> axum::routing::MethodRouter<Api> {
-    routes.merge(on(later, || async { ApiError::NotBuilt }))
+/// With an answer to OPTIONS that says what is built.
+fn known(routes: MethodRouter<Api>, allow: &'static str) -> MethodRouter<Api> {
+    routes.options(move || async move { (http::StatusCode::NO_CONTENT, [(http::header::ALLOW, allow)]) })
 }
 
-/// What is built.
-async fn options() -> impl axum::response::IntoResponse {
-    (http::StatusCode::NO_CONTENT, [(http::header::ALLOW, "GET, HEAD, OPTIONS")])
+fn with_later(routes: MethodRouter<Api>, later: MethodFilter, allow: &'static str) -> MethodRouter<Api> {
+    known(routes, allow).merge(on(later, || async { ApiError::NotBuilt }))
 }
 
 /// The feature's switch stands before each account endpoint, built or not.

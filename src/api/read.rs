@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::query::Paging;
-use super::{Api, LOOKUP_BOUND, SETTLE_BOUND, view};
+use super::{Api, LOOKUP_BOUND, SETTLE_BOUND, agents, view};
 use crate::proxy::path::is_possible_name;
 use crate::source::Reading;
 use crate::store::AccountRow;
@@ -19,7 +19,7 @@ type Name = Result<Path<String>, PathRejection>;
 pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Json<Value>, ApiError> {
     let Paging { page, limit } = Paging::parse(query.as_deref())?;
     let found = api.store.page(page, limit).await?;
-    let items: Vec<Value> = found.rows.iter().map(view::account).collect();
+    let items: Vec<Value> = found.rows.iter().map(|row| shown(&api, row)).collect();
     Ok(Json(json!({"items": items, "page": page, "limit": limit, "total": found.total})))
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
 pub(super) async fn one(State(api): State<Api>, name: Name) -> Result<Json<Value>, ApiError> {
     let name = decoded(name)?;
     if let Some(row) = settled(&api, &name).await? {
-        return Ok(Json(view::account(&row)));
+        return Ok(Json(shown(&api, &row)));
     }
     if !is_possible_name(&name) {
         return Err(ApiError::UnknownAccount);
@@ -43,7 +43,18 @@ pub(super) async fn one(State(api): State<Api>, name: Name) -> Result<Json<Value
 /// `GET /agents/kubernetes/accounts/{name}`: the mirror's row, else an empty object.
 pub(super) async fn handled(State(api): State<Api>, name: Name) -> Result<Json<Value>, ApiError> {
     let row = settled(&api, &decoded(name)?).await?;
-    Ok(Json(row.map_or_else(|| json!({}), |row| view::account(&row))))
+    Ok(Json(row.map_or_else(|| json!({}), |row| shown(&api, &row))))
+}
+
+/// `GET /agents/kubernetes/accounts/{name}/namespaces`: as its agents see them, else as its definition names them, else none.
+pub(super) async fn namespaces(State(api): State<Api>, name: Name) -> Result<Json<Value>, ApiError> {
+    let Some(row) = settled(&api, &decoded(name)?).await? else { return Ok(Json(json!([]))) };
+    let seen = agents::namespaces(&*api.agents, &row.name);
+    Ok(Json(seen.map_or_else(|| view::namespaces(&row), |seen| json!(seen))))
+}
+
+fn shown(api: &Api, row: &AccountRow) -> Value {
+    view::account(row, agents::of_account(&*api.agents, &row.name))
 }
 
 fn decoded(name: Name) -> Result<String, ApiError> {

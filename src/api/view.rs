@@ -5,10 +5,11 @@ use serde_json::{Map, Value, json};
 use crate::account::Origin;
 use crate::source::SourceRow;
 use crate::store::AccountRow;
+use crate::store::overlay::merge;
 use crate::store::secrets::{MASK, is_secret_text, mask};
 
-/// A row of the mirror.
-pub(super) fn account(row: &AccountRow) -> Value {
+/// A row of the mirror, and the agents that have it.
+pub(super) fn account(row: &AccountRow, agents: Vec<Value>) -> Value {
     let definition = object(row.definition.as_deref());
     let overlay = object(row.overlay.as_deref()).unwrap_or_default();
     let properties = object(row.props.as_deref()).unwrap_or_default();
@@ -19,8 +20,8 @@ pub(super) fn account(row: &AccountRow) -> Value {
     };
     let definition = definition.unwrap_or_default();
     let permissions = permissions(&properties).or_else(|| permissions(&definition)).unwrap_or_else(|| json!({}));
-    let mut config = definition.clone();
-    config.extend(overlay.into_iter().filter(|(_, v)| !v.is_null()));
+    let config = merge(&definition, &overlay);
+    let connections = row.connections.max(i64::try_from(agents.len()).unwrap_or(i64::MAX));
     let error = row.error_message.as_deref().map(quiet).or(problem);
     let source = if row.origin == Origin::Agent { "static-agent-config" } else { "clouddriver" };
     let (definition_text, properties_text) = (text(&definition), text(&properties));
@@ -30,9 +31,10 @@ pub(super) fn account(row: &AccountRow) -> Value {
         "source": source,
         "config": config,
         "zoneId": row.zone_id,
-        "agents": [],
+        "agents": agents,
         "lastAssignmentMsg": error,
-        "connections": row.connections,
+        "connections": connections,
+        "origin": row.origin.as_str(),
         "definition": definition,
         "definitionAsString": definition_text,
         "def": definition_text,
@@ -68,6 +70,15 @@ pub(super) fn clouddrivers(row: &SourceRow) -> Value {
         "def": definition_text,
         "permissions": permissions,
     })
+}
+
+/// Those that the definition names; empty where it names none.
+pub(super) fn namespaces(row: &AccountRow) -> Value {
+    let definition = object(row.definition.as_deref()).unwrap_or_default();
+    let overlay = object(row.overlay.as_deref()).unwrap_or_default();
+    let named = merge(&definition, &overlay).remove("namespaces");
+    let list = named.as_ref().and_then(Value::as_array).into_iter().flatten().filter(|n| n.is_string());
+    Value::Array(list.cloned().collect())
 }
 
 /// The masked object in a column; `None` where there is none.

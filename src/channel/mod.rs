@@ -2,6 +2,8 @@
 //!
 //! `dispatch` sees this page only: [`Agents`] and plain types. What stands on the wire is [`crate::wire`]'s.
 
+mod nobody;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -10,6 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ulid::Ulid;
+
+pub use nobody::Nobody;
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

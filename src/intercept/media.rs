@@ -4,17 +4,17 @@ use http::{HeaderMap, header};
 
 /// The `Content-Type`, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Media {
+pub(crate) struct Media {
     /// `type/subtype` in lower case; empty where the header is missing or not text.
-    pub(super) essence: String,
+    pub(crate) essence: String,
     /// The parameter `charset` in lower case, without quotes.
-    pub(super) charset: Option<String>,
+    pub(crate) charset: Option<String>,
     /// Whether there were several headers, or several charsets: servers pick either.
-    pub(super) ambiguous: bool,
+    pub(crate) ambiguous: bool,
 }
 
 impl Media {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(header::CONTENT_TYPE).iter();
         let mut media = values.next().and_then(|v| v.to_str().ok()).map(Self::parse).unwrap_or_default();
         media.ambiguous |= values.next().is_some();
@@ -37,12 +37,12 @@ impl Media {
     }
 
     /// `application/json` or a type built on it.
-    pub(super) fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.essence == "application/json" || (self.essence.starts_with("application/") && self.essence.ends_with("+json"))
     }
 
     /// Whether Clouddriver would find out the encoding from the bytes themselves, as it does where it reads the body as bytes.
-    pub(super) fn is_detected(&self) -> bool {
+    pub(crate) fn is_detected(&self) -> bool {
         self.charset
             .as_deref()
             .is_none_or(|c| matches!(c, "utf-8" | "utf8" | "us-ascii") || c.starts_with("utf-16") || c.starts_with("utf-32"))
@@ -50,7 +50,7 @@ impl Media {
 }
 
 /// Whether the body is coded (compressed): `Content-Encoding` with anything but `identity`.
-pub(super) fn is_coded(headers: &HeaderMap) -> bool {
+pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_ENCODING).iter().any(|v| !v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 

@@ -22,7 +22,7 @@ mod change;
 pub mod deny;
 pub mod hints;
 pub mod layer;
-mod media;
+pub(crate) mod media;
 pub mod metrics;
 pub mod outcome;
 mod relay;

@@ -13,6 +13,7 @@ mod introspect;
 pub mod journal;
 mod migrate;
 pub mod mirrored;
+pub mod overlay;
 mod reseal;
 mod seal;
 pub mod secrets;

@@ -83,7 +83,14 @@ impl Running {
     async fn start(store: &Store, settler: Mirror, enabled: bool) -> Self {
         let (calls, queue) = front::queue();
         let (stop, reached) = (CancellationToken::new(), Arc::new(AtomicU32::new(0)));
-        let api = Api { store: store.clone(), settler: Arc::new(settler), lookup: Arc::new(Clouddriver), enabled };
+        let api = Api {
+            store: store.clone(),
+            settler: Arc::new(settler),
+            lookup: Arc::new(Clouddriver),
+            agents: Arc::new(fairlead::channel::Nobody),
+            replica: "r1".into(),
+            enabled,
+        };
         tokio::spawn(front::serve(queue, api.router(), front::Metrics::default(), stop.clone()));
         let layer = FrontLayer::new(calls, "".into(), front::Metrics::default());
         let counter = reached.clone();
@@ -345,12 +352,15 @@ async fn what_is_not_built_is_501_from_us_and_a_wrong_method_405() {
         ("GET", "/armory/agent/operations/01J", 501),
         ("GET", "/armory/clouddrivers", 501),
         ("GET", "/armory/clouddrivers/pod-1", 501),
-        ("GET", "/armory/agents", 501),
+        ("GET", "/armory/agent/operations/disconnect", 501),
+        ("POST", "/armory/agent/operations/database", 501),
+        ("POST", "/armory/agents", 405),
+        ("GET", "/armory/agent/a/disconnect", 405),
         ("GET", "/armory", 501),
         ("GET", "/armory/", 501),
         ("GET", "/agents/kubernetes", 501),
         ("GET", "/agents/kubernetes/accounts", 501),
-        ("GET", "/agents/kubernetes/accounts/a/namespaces", 501),
+        ("POST", "/agents/kubernetes/accounts/a/namespaces", 405),
         ("POST", "/armory/accounts", 501),
         ("PATCH", "/armory/accounts", 501),
         ("DELETE", "/armory/accounts", 501),
@@ -368,7 +378,7 @@ async fn what_is_not_built_is_501_from_us_and_a_wrong_method_405() {
         let shown = answer.json();
         assert_eq!((&shown["status"], shown["message"].is_string()), (&json!(status), true), "{method} {target}");
         if status == 405 {
-            assert!(answer.header("allow").is_some_and(|a| a.contains("GET")), "{method} {target}: {:?}", answer.headers);
+            assert!(answer.header("allow").is_some_and(|a| a.contains("OPTIONS")), "{method} {target}: {:?}", answer.headers);
         }
     }
     running.end().await;
