@@ -150,6 +150,7 @@ fn proxy(reader: &mut Reader<'_>) -> Proxy {
         reader.warn(&at, "is not below the 20s after which Clouddriver's Tomcat closes an idle connection: requests may meet a closed one");
     }
     let pool_max_idle = reader.required("fairlead.proxy.maxIdleConnections", values::number(0, 65_536));
+    let pool_max_age = reader.required("fairlead.proxy.maxConnectionAge", values::duration(None, Duration::ZERO, DAY));
     let threads = reader.required("fairlead.proxy.threads", values::number(0, 1_024));
     let drain_timeout = reader.required("fairlead.proxy.drainTimeout", values::duration(None, Duration::ZERO, SECOND * 3_600));
     Proxy {
@@ -165,6 +166,7 @@ fn proxy(reader: &mut Reader<'_>) -> Proxy {
         max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
         pool_idle_timeout,
         pool_max_idle: usize::try_from(pool_max_idle).unwrap_or(usize::MAX),
+        pool_max_age: Some(pool_max_age).filter(|age| !age.is_zero()),
         threads: usize::try_from(threads).unwrap_or(usize::MAX),
         drain_timeout,
     }

@@ -51,6 +51,7 @@ pub(super) const KEYS: &[Key] = &[
     key("fairlead.proxy.maxRequests", "8192"),
     key("fairlead.proxy.idleTimeout", "15s"),
     key("fairlead.proxy.maxIdleConnections", "64"),
+    key("fairlead.proxy.maxConnectionAge", "180s"),
     key("fairlead.proxy.threads", "0"),
     key("fairlead.proxy.drainTimeout", "30s"),
     key("sql.enabled", "true"),

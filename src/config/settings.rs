@@ -79,6 +79,9 @@ pub struct Proxy {
     pub pool_idle_timeout: Duration,
     /// `maxIdleConnections` (64) for each core.
     pub pool_max_idle: usize,
+    /// `maxConnectionAge` (180 s; `None` where it is 0): how long a connection to Clouddriver is used, so that a name that leads
+    /// elsewhere is followed by busy ones too.
+    pub pool_max_age: Option<Duration>,
     /// `threads` (0: one for each core).
     pub threads: usize,
     /// `drainTimeout` (30 s): how long requests in flight may take after SIGTERM.

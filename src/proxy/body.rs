@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 pub use super::call::Answer;
 pub use super::feed::ClientBody;
+pub use super::http2::StreamBody;
 
 /// The error of a body that broke off. It carries no bytes of the body.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -26,7 +26,7 @@ pub enum Body {
     /// Bytes of our own.
     Full(Full<Bytes>),
     /// From a client that speaks HTTP/2.
-    Incoming(Incoming),
+    Stream(StreamBody),
     /// From a client that speaks HTTP/1.
     Client(ClientBody),
     /// Clouddriver's answer, which gives its connection back at its end.
@@ -55,7 +55,7 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Empty | Self::Asked(_) => Poll::Ready(None),
             Self::Full(b) => Pin::new(b).poll_frame(cx).map_err(|e| match e {}),
-            Self::Incoming(b) => Pin::new(b).poll_frame(cx).map_err(Into::into),
+            Self::Stream(b) => Pin::new(b).poll_frame(cx),
             Self::Client(b) => Pin::new(b).poll_frame(cx),
             Self::Answer(b) => Pin::new(b).poll_frame(cx),
             Self::Boxed(b) => b.as_mut().poll_frame(cx),
@@ -66,7 +66,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty | Self::Asked(_) => true,
             Self::Full(b) => b.is_end_stream(),
-            Self::Incoming(b) => b.is_end_stream(),
+            Self::Stream(b) => b.is_end_stream(),
             Self::Client(b) => b.is_end_stream(),
             Self::Answer(b) => b.is_end_stream(),
             Self::Boxed(b) => b.is_end_stream(),
@@ -77,7 +77,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty | Self::Asked(_) => SizeHint::with_exact(0),
             Self::Full(b) => b.size_hint(),
-            Self::Incoming(b) => b.size_hint(),
+            Self::Stream(b) => b.size_hint(),
             Self::Client(b) => b.size_hint(),
             Self::Answer(b) => b.size_hint(),
             Self::Boxed(b) => b.size_hint(),

@@ -8,11 +8,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderMap, Method, Request, Response, Version, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
+use super::interim::Interim;
 use super::link::{LARGE, Link};
 use super::upstream::Upstream;
 use super::wire::Framing;
@@ -102,7 +103,12 @@ pub(super) struct Outgoing {
     /// The body waits for Clouddriver's 100.
     held: bool,
     failure: Option<io::Error>,
+    /// The client broke its body off, and Clouddriver has not been told.
+    breaks_off: bool,
     asked: Asked,
+    /// Something came from Clouddriver.
+    heard: bool,
+    interim: Option<Interim>,
     moved: Instant,
     waits_for_client: bool,
 }
@@ -117,7 +123,8 @@ impl Outgoing {
             Some(RawHead(head)) => (head, exact.is_none()),
             None => (answer::request_head(&parts, exact), exact.is_none()),
         };
-        let expects = parts.headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let interim = parts.extensions.remove::<Interim>();
+        let expects = modern && parts.headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Self {
             link: None,
             head,
@@ -130,14 +137,17 @@ impl Outgoing {
             after: Bytes::new(),
             held: expects && !empty,
             failure: None,
+            breaks_off: false,
             asked: Asked { head_only: parts.method == Method::HEAD, modern, upgrade: false, close: false, unfinished: false },
+            heard: false,
+            interim,
             moved: Instant::now(),
             waits_for_client: false,
         }
     }
 
     fn begin(&mut self, link: Link) {
-        (self.link, self.sent, self.failure) = (Some(link), 0, None);
+        (self.link, self.sent, self.failure, self.heard) = (Some(link), 0, None, false);
         self.moved = Instant::now();
     }
 
@@ -264,7 +274,6 @@ impl Outgoing {
         let unfinished = !self.is_sent();
         let Some(link) = &mut self.link else { return Poll::Pending };
         let bad = |why: &str| Failed::Other(Cause::BadAnswer(why.to_owned()));
-        let mut heard = !link.is_empty();
         loop {
             if !link.is_empty() {
                 let mut out = Vec::new();
@@ -272,9 +281,13 @@ impl Outgoing {
                     Ok(Some(head)) => {
                         link.consume(head.length);
                         if head.status.is_informational() {
-                            // The client has had its 100 from us when its body was first asked for, and is then not told again.
-                            self.held = false;
-                            cx.waker().wake_by_ref();
+                            if head.status == StatusCode::CONTINUE {
+                                // The client has had its 100 from us when its body was first asked for, and is not told again.
+                                self.held = false;
+                                cx.waker().wake_by_ref();
+                            } else if let Some(interim) = &self.interim {
+                                interim.say(&out);
+                            }
                             continue;
                         }
                         return Poll::Ready(Ok(Head { head, out }));
@@ -284,17 +297,17 @@ impl Outgoing {
                 }
             }
             match ready!(link.poll_fill(cx, MAX_HEAD)) {
-                Ok(0) => return Poll::Ready(Err(self.silent(heard, io::ErrorKind::UnexpectedEof.into()))),
+                Ok(0) => return Poll::Ready(Err(self.silent(io::ErrorKind::UnexpectedEof.into()))),
                 Err(e) if e.kind() == io::ErrorKind::OutOfMemory => return Poll::Ready(Err(bad("its head is too large"))),
-                Err(error) => return Poll::Ready(Err(self.silent(heard, error))),
-                Ok(_) => heard = true,
+                Err(error) => return Poll::Ready(Err(self.silent(error))),
+                Ok(_) => self.heard = true,
             }
         }
     }
 
-    fn silent(&mut self, heard: bool, error: io::Error) -> Failed {
+    fn silent(&mut self, error: io::Error) -> Failed {
         let error = self.failure.take().unwrap_or(error);
-        if heard { Failed::Other(Cause::Broken(error)) } else { Failed::Silent(error) }
+        if self.heard { Failed::Other(Cause::Broken(error)) } else { Failed::Silent(error) }
     }
 }
 
@@ -370,8 +383,13 @@ impl HttpBody for Answer {
         if let Poll::Ready(Err(cause)) = outgoing.poll_send(cx) {
             outgoing.failure = Some(io::Error::other(cause.label()));
             outgoing.body = None;
+            outgoing.breaks_off = true;
         }
         let Some(link) = &mut outgoing.link else { return Poll::Ready(None) };
+        if outgoing.breaks_off && link.poll_shutdown(cx).is_ready() {
+            // Clouddriver sees a request that never ended, and may say the rest of what it has to say.
+            outgoing.breaks_off = false;
+        }
         loop {
             if !link.is_empty() {
                 let unread = link.unread();

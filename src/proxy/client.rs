@@ -19,6 +19,7 @@ use super::accept::Shared;
 use super::answer::{Coding, answer_head, headers_of, last_chunk};
 use super::call::{MAX_HEAD, RawAnswer, RawHead};
 use super::feed::{self, Fed};
+use super::interim::Interim;
 use super::link::Link;
 use super::metrics::Up;
 use super::pass::{Bounds, Ended, Fault, Pass};
@@ -303,11 +304,19 @@ where
         let shared = self.shared.clone();
         let (mut feeder, body) = feed::body(parsed.framing, parsed.expects);
         let body = if parsed.framing == Framing::Empty { Body::Empty } else { Body::Client(body) };
-        let request = request_of(&parsed, head, body);
+        let mut request = request_of(&parsed, head, body);
+        let interim = Interim::default();
+        if parsed.modern {
+            // RFC 9110 §15.2: never to a client of HTTP/1.0.
+            request.extensions_mut().insert(interim.clone());
+        }
         let summary = Summary::of(&request);
         let head_only = *request.method() == Method::HEAD;
-        let link = &mut self.link;
+        let (link, timer, stall) = (&mut self.link, &mut self.timer, shared.limits.stall_timeout);
         let mut half_closed = false;
+        answer.clear();
+        // Of what is in `answer`.
+        let mut sent = 0;
         let called = {
             let mut call = pin!(AssertUnwindSafe(shared.service.clone().oneshot(request)).catch_unwind());
             poll_fn(|cx| {
@@ -316,7 +325,29 @@ where
                     if let Poll::Ready(called) = call.as_mut().poll(cx) {
                         return Poll::Ready(Some(called));
                     }
-                    let _ = feeder.poll(cx, link);
+                    interim.hear(cx, answer);
+                    if !answer.is_empty() && !feeder.is_speaking() {
+                        match link.poll_write_all(cx, answer, &mut sent) {
+                            Poll::Ready(Ok(())) => {
+                                answer.clear();
+                                sent = 0;
+                            }
+                            Poll::Ready(Err(_)) => return Poll::Ready(None),
+                            Poll::Pending => {}
+                        }
+                    }
+                    if sent == 0 {
+                        let _ = feeder.poll(cx, link);
+                    }
+                }
+                if let Some(since) = feeder.waits_since() {
+                    let at = since + stall;
+                    if timer.deadline() != at {
+                        timer.as_mut().reset(at);
+                    }
+                    if timer.as_mut().poll(cx).is_ready() {
+                        feeder.give_up();
+                    }
                 }
                 if feeder.is_whole() && !half_closed && link.is_empty() {
                     match link.poll_fill(cx, EAGER) {
@@ -349,7 +380,8 @@ where
             || shared.draining.get()
             || !feeder.is_whole()
             || (parsed.upgrade && !link.is_empty());
-        answer.clear();
+        answer.splice(..0, feeder.hush().iter().copied());
+        interim.rest(answer);
         let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
         let (coding, ends_by_close) = match parts.extensions.remove::<RawAnswer>() {
             Some(raw) => {
@@ -369,8 +401,7 @@ where
             }
         };
         let mut ended = head_only || (exact == Some(0) && coding == Coding::Plain);
-        let (mut sent, mut feeding) = (0, !feeder.is_whole());
-        let (stall, timer) = (shared.limits.stall_timeout, &mut self.timer);
+        let mut feeding = !feeder.is_whole();
         timer.as_mut().reset(Instant::now() + stall);
         let written: Result<bool, ()> = poll_fn(|cx| {
             loop {
@@ -403,6 +434,16 @@ where
                                 close = true;
                             }
                             continue;
+                        }
+                        if let Some(since) = feeder.waits_since() {
+                            let at = since + stall;
+                            if timer.deadline() != at {
+                                timer.as_mut().reset(at);
+                            }
+                            if timer.as_mut().poll(cx).is_ready() {
+                                feeder.give_up();
+                                continue;
+                            }
                         }
                         if !feeding && !half_closed && link.is_empty() {
                             match link.poll_fill(cx, EAGER) {

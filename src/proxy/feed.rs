@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::BodyError;
 use super::answer::trailers_of;
@@ -99,6 +100,7 @@ pub(super) struct Feeder {
     /// Bytes of the `100 Continue` that were sent; `None`: the client does not wait for it.
     go_on: Option<usize>,
     buffered: bool,
+    waits_since: Option<Instant>,
 }
 
 /// What became of feeding for now.
@@ -118,7 +120,7 @@ pub(super) fn body(framing: Framing, expects: bool) -> (Feeder, ClientBody) {
         Framing::Chunked => (Body::Chunked(Chunks::default(), Vec::new()), None),
         Framing::Empty | Framing::UntilClose => (Body::Length(0), Some(0)),
     };
-    (Feeder { slot: slot.clone(), body, go_on: expects.then_some(0), buffered: false }, ClientBody { slot, left })
+    (Feeder { slot: slot.clone(), body, go_on: expects.then_some(0), buffered: false, waits_since: None }, ClientBody { slot, left })
 }
 
 impl Feeder {
@@ -130,8 +132,35 @@ impl Feeder {
         }
     }
 
+    /// Since when the client has owed a piece that is asked for. To be asked after each poll.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.waits_since
+    }
+
+    /// Nothing more will come: the body breaks off.
+    pub(super) fn give_up(&mut self) {
+        self.waits_since = None;
+        if self.slot.borrow().state == State::Open {
+            self.broken();
+        }
+    }
+
+    /// A part of `100 Continue` is on its way: nothing else may be written now.
+    pub(super) fn is_speaking(&self) -> bool {
+        self.go_on.is_some_and(|sent| sent > 0)
+    }
+
+    /// The answer comes, and the client is not told to go on any more. What is left of a word that has begun.
+    pub(super) fn hush(&mut self) -> &'static [u8] {
+        match self.go_on.take() {
+            Some(sent) if sent > 0 => &CONTINUE[sent..],
+            _ => &[],
+        }
+    }
+
     /// Reads what is asked for. Ready when there will be nothing more to read.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Fed> {
+        let (waited_since, mut moved) = (self.waits_since.take(), false);
         loop {
             {
                 let mut slot = self.slot.borrow_mut();
@@ -160,11 +189,16 @@ impl Feeder {
                 self.go_on = None;
             }
             if link.is_empty() {
-                match ready!(link.poll_fill(cx, LARGE)) {
-                    Ok(0) | Err(_) => return Poll::Ready(self.broken()),
-                    Ok(_) => {}
+                match link.poll_fill(cx, LARGE) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(self.broken()),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending => {
+                        self.waits_since = waited_since.filter(|_| !moved).or_else(|| Some(Instant::now()));
+                        return Poll::Pending;
+                    }
                 }
             }
+            moved = true;
             if !self.take(link) {
                 return Poll::Ready(self.broken());
             }

@@ -7,22 +7,26 @@ use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Method, Request, Response, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 use tower::{Service, ServiceExt as _};
 
-use super::Body;
 use super::accept::Shared;
 use super::call::MAX_HEAD;
 use super::metrics::Up;
 use super::respond::{Summary, error};
 use super::stream::Stream;
+use super::{Body, BodyError};
 
 /// Requests at once on one connection.
 const STREAMS: u32 = 128;
@@ -68,7 +72,8 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
     let _in_flight = Up::new(&shared.counters.in_flight);
-    let request = request.map(Body::Incoming);
+    let stall = shared.limits.stall_timeout;
+    let request = request.map(|incoming| Body::Stream(StreamBody { incoming, stall, timer: None }));
     let summary = Summary::of(&request);
     let answer = if let Some(refused) = refused(&request) {
         refused
@@ -90,6 +95,37 @@ where
         answer.headers_mut().remove(name);
     }
     Ok(answer)
+}
+
+/// The body of a request by HTTP/2. A client that owes a piece of it for too long breaks it off.
+pub struct StreamBody {
+    incoming: Incoming,
+    stall: Duration,
+    /// Runs while a piece is waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for StreamBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) {
+            this.timer = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(this.stall)));
+        timer.as_mut().poll(cx).map(|()| Some(Err("the client's body stood still".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
 }
 
 fn refused(request: &Request<Body>) -> Option<Response<Body>> {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::time::Instant;
 
 use super::stream::Stream;
 
@@ -53,11 +54,22 @@ pub(super) struct Link {
     buffer: Option<Box<[u8]>>,
     start: usize,
     end: usize,
+    retire_at: Option<Instant>,
 }
 
 impl Link {
     pub(super) fn new(stream: impl Into<Stream>, buffers: Buffers) -> Self {
-        Self { stream: stream.into(), buffers, buffer: None, start: 0, end: 0 }
+        Self { stream: stream.into(), buffers, buffer: None, start: 0, end: 0, retire_at: None }
+    }
+
+    /// From then on no further exchange begins on it.
+    pub(super) fn retire_at(&mut self, at: Instant) {
+        self.retire_at = Some(at);
+    }
+
+    /// It may be used for another exchange.
+    pub(super) fn is_young(&self, now: Instant) -> bool {
+        self.retire_at.is_none_or(|at| now < at)
     }
 
     /// What was read and not yet used.

@@ -12,7 +12,7 @@
 //! | `handshake` | how a connection by TLS begins |
 //! | `client` | one client's connection; [`select`] says which way a request goes |
 //! | `pass`, `tunnel` | what passes as bytes |
-//! | `feed`, `call`, `answer` | what goes through tower services |
+//! | `feed`, `call`, `interim`, `answer` | what goes through tower services |
 //! | `http2` | clients that speak HTTP/2 |
 //! | `wire` | heads and bodies of HTTP/1, without input and output |
 //! | [`upstream`], `pool`, `connect`, `link`, `stream` | connections to Clouddriver, and of all sorts |
@@ -29,6 +29,7 @@ mod error;
 mod feed;
 mod handshake;
 mod http2;
+mod interim;
 mod link;
 mod listen;
 pub mod metrics;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Cause;
 use super::link::{LARGE, Link};
+use super::wire::head::is_switch_as_asked;
 use super::wire::response::{self, Asked, ResponseHead};
 use super::wire::{Body, Framing};
 
@@ -403,6 +404,10 @@ impl<'a> Pass<'a> {
             return Ok(true);
         }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            if !is_switch_as_asked(self.head, &self.answer[begun..]) {
+                self.answer.truncate(begun);
+                return Err(self.unusable("101 to another protocol than was asked for"));
+            }
             self.down = Down::Done;
             self.response = Some(head);
             return Ok(true);

@@ -1,4 +1,4 @@
-//! Kept connections to Clouddriver: one thread's, last in first out, closed by us before Tomcat would.
+//! Kept connections to Clouddriver: one thread's, last in first out, closed by us before Tomcat would, and when they are old.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -28,18 +28,19 @@ impl Pool {
         Rc::new(Self { idle: RefCell::default(), purger: RefCell::default(), max_idle, idle_timeout })
     }
 
-    /// The connection that was used last, if one is open and quiet. The kernel is asked: what came on it unasked is nobody's answer,
+    /// The connection that was used last, if one is open, quiet and not too old. The kernel is asked: what came on it unasked is nobody's answer,
     /// and what was closed may be known there and not yet here.
     pub(super) fn take(&self) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         let newest = idle.back()?;
-        if newest.since.elapsed() >= self.idle_timeout {
+        let now = Instant::now();
+        if now.duration_since(newest.since) >= self.idle_timeout {
             // All others have been idle for longer.
             idle.clear();
             return None;
         }
         while let Some(Idle { mut link, .. }) = idle.pop_back() {
-            if link.is_quiet() {
+            if link.is_young(now) && link.is_quiet() {
                 return Some(link);
             }
         }
@@ -51,12 +52,15 @@ impl Pool {
         if self.max_idle == 0 || !link.is_empty() {
             return;
         }
+        let now = Instant::now();
+        if !link.is_young(now) {
+            return;
+        }
         link.rest();
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= self.max_idle {
             idle.pop_front();
         }
-        let now = Instant::now();
         idle.push_back(Idle { link, since: now });
         let mut purger = self.purger.borrow_mut();
         if purger.as_ref().is_none_or(AbortHandle::is_finished) {
@@ -69,7 +73,7 @@ impl Pool {
     fn purge(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|i| now.duration_since(i.since) < self.idle_timeout && i.link.is_quiet());
+        idle.retain_mut(|i| now.duration_since(i.since) < self.idle_timeout && i.link.is_young(now) && i.link.is_quiet());
         let next = idle.front().map(|i| i.since + self.idle_timeout);
         if next.is_none() {
             *self.purger.borrow_mut() = None;

@@ -112,6 +112,7 @@ impl<S> Stack<S> {
             response_timeout: None,
             pool_idle_timeout: Duration::ZERO,
             pool_max_idle: 0,
+            pool_max_age: None,
         };
         Self { upstream: Upstream::new(nowhere, std::sync::Arc::default()), selector: Selector::everything(), service }
     }

@@ -34,6 +34,8 @@ pub struct Config {
     pub pool_idle_timeout: Duration,
     /// How many are kept, for each thread.
     pub pool_max_idle: usize,
+    /// How old a connection may be that another request goes out on; up to a fifth less, by chance. `None`: of any age.
+    pub pool_max_age: Option<Duration>,
 }
 
 impl Config {
@@ -47,6 +49,7 @@ impl Config {
             response_timeout: proxy.response_timeout,
             pool_idle_timeout: proxy.pool_idle_timeout,
             pool_max_idle: proxy.pool_max_idle,
+            pool_max_age: proxy.pool_max_age,
         }
     }
 }
@@ -107,7 +110,12 @@ impl Upstream {
             },
         };
         self.0.counters.pool_opened.fetch_add(1, Relaxed);
-        Ok(Link::new(stream, self.0.buffers.clone()))
+        let mut link = Link::new(stream, self.0.buffers.clone());
+        if let Some(age) = config.pool_max_age {
+            // Those that were made together are not to end together.
+            link.retire_at(Instant::now() + age.mul_f64(1.0 - 0.2 * fastrand::f64()));
+        }
+        Ok(link)
     }
 
     /// Keeps a connection on which one exchange has come to its end.

@@ -104,6 +104,31 @@ fn is_protected(name: &[u8]) -> bool {
         || PROTECTED.iter().any(|p| p.eq_ignore_ascii_case(name))
 }
 
+/// Whether everything that `answer` (a head with 101) switches to is among what `asked` (a head, and perhaps more) asked for. A version
+/// counts where both tell one.
+pub(in crate::proxy) fn is_switch_as_asked(asked: &[u8], answer: &[u8]) -> bool {
+    let mut to = protocols(answer).peekable();
+    to.peek().is_some()
+        && to.all(|to| {
+            protocols(asked).any(|wanted| {
+                wanted.0.eq_ignore_ascii_case(to.0) && (wanted.1.is_empty() || to.1.is_empty() || wanted.1.eq_ignore_ascii_case(to.1))
+            })
+        })
+}
+
+/// Names and versions of a head's `Upgrade` lines.
+fn protocols(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let lines = head.split(|b| *b == b'\n').skip(1).take_while(|line| !matches!(*line, b"" | b"\r"));
+    let upgrades = lines.filter_map(|line| {
+        let colon = line.iter().position(|b| *b == b':')?;
+        line[..colon].eq_ignore_ascii_case(b"upgrade").then(|| &line[colon + 1..])
+    });
+    upgrades.flat_map(|value| value.split(|b| *b == b',')).map(<[u8]>::trim_ascii).filter(|p| !p.is_empty()).map(|protocol| {
+        let slash = protocol.iter().position(|b| *b == b'/');
+        slash.map_or((protocol, &[][..]), |slash| (&protocol[..slash], &protocol[slash + 1..]))
+    })
+}
+
 /// Where each line lies in the buffer that it was read from: from its name to its line end.
 pub(super) struct Lines<'b, 'h> {
     base: usize,

@@ -66,11 +66,17 @@ pub(in crate::proxy) fn parse(buffer: &[u8], out: &mut Vec<u8>) -> Result<Option
             Ok(Some(head))
         }
         Err(httparse::Error::TooManyHeaders) => Err(TOO_LARGE),
+        Err(httparse::Error::Version) if is_line_malformed(buffer) => Err(bad("the request's line is malformed")),
         Err(httparse::Error::Version) => {
             Err(Refusal { status: StatusCode::HTTP_VERSION_NOT_SUPPORTED, why: "the request is neither HTTP/1.1 nor HTTP/1.0" })
         }
         Err(_) => Err(bad("the request's head is malformed")),
     }
+}
+
+/// Where a version should begin is a blank too many, or the end of the line (HTTP/0.9).
+fn is_line_malformed(buffer: &[u8]) -> bool {
+    buffer.split(|b| *b == b' ').nth(2).is_some_and(|rest| rest.is_empty() || matches!(rest[0], b'\t' | b'\r' | b'\n'))
 }
 
 fn read(buffer: &[u8], request: &Request<'_, '_>, size: usize, out: &mut Vec<u8>) -> Result<RequestHead, Refusal> {
@@ -283,8 +289,11 @@ mod tests {
             ("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n", 501),
             ("GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505),
             ("GET  / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            ("GET /  HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            ("GET / \tHTTP/1.1\r\nHost: h\r\n\r\n", 400),
             ("GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
             ("GET /\r\n\r\n", 400),
+            ("GET / \r\n\r\n", 400),
             ("GET / HTTP/1.1\nHost: h\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: h\r\n\n", 400),
         ] {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::{Mutex, mpsc};
 
-use super::raw::{GET, NEVER, OK, Origin, Proxy, drain, json, whole};
+use super::raw::{GET, NEVER, OK, Origin, Proxy, WAYS, drain, json, whole};
 use super::rig::{SECOND, less_close};
 
 const ASKS: &str = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
@@ -150,30 +150,58 @@ fn whatever_comes_before_the_answer_passes_in_order_as_it_came_and_at_once() {
         "HTTP/1.1 103 \r\nLink: </c>\r\n\r\n",
         "HTTP/1.1 199 Whatever This Is\r\n\r\n",
     ];
-    let (go, gate) = mpsc::sync_channel::<()>(1);
-    let gate = Mutex::new(gate);
-    let origin = Origin::start(move |mut wire| {
-        while wire.message().is_ok() {
-            for interim in INTERIM {
-                wire.write(interim);
-                gate.lock().unwrap().recv_timeout(NEVER).unwrap();
+    for way in WAYS {
+        let (go, gate) = mpsc::sync_channel::<()>(1);
+        let gate = Mutex::new(gate);
+        let origin = Origin::start(move |mut wire| {
+            while wire.message().is_ok() {
+                for interim in INTERIM {
+                    wire.write(interim);
+                    gate.lock().unwrap().recv_timeout(NEVER).unwrap();
+                }
+                // And several at once, with the answer.
+                wire.write(INTERIM.concat() + OK);
             }
-            // And several at once, with the answer.
-            wire.write(INTERIM.concat() + OK);
+        });
+        let proxy = way(origin.address);
+        let mut client = proxy.client();
+        for request in [GET, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx"] {
+            client.write(request);
+            for interim in INTERIM {
+                client.expect(interim);
+                go.send(()).unwrap();
+            }
+            client.expect(&INTERIM.concat());
+            client.expect(OK);
         }
-    });
-    let proxy = Proxy::before(origin.address);
-    let mut client = proxy.client();
-    for request in [GET, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx"] {
-        client.write(request);
-        for interim in INTERIM {
-            client.expect(interim);
-            go.send(()).unwrap();
-        }
-        client.expect(&INTERIM.concat());
-        client.expect(OK);
+        assert_eq!(origin.connections(), 1);
     }
-    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn a_get_whose_interim_answer_came_is_not_sent_again() {
+    const HINTS: &str = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    for way in WAYS {
+        let (go, gate) = mpsc::sync_channel::<()>(1);
+        let gate = Mutex::new(gate);
+        let origin = Origin::start(move |mut wire| {
+            wire.message().unwrap();
+            wire.write(OK);
+            wire.message().unwrap();
+            wire.write(HINTS);
+            gate.lock().unwrap().recv_timeout(NEVER).unwrap();
+        });
+        let proxy = way(origin.address);
+        let mut client = proxy.client();
+        client.write(GET);
+        client.expect(OK);
+        client.write(GET);
+        client.expect(HINTS);
+        go.send(()).unwrap();
+        let answer = client.message().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert_eq!(origin.connections(), 1);
+    }
 }
 
 #[test]
@@ -183,15 +211,17 @@ fn a_client_of_http_1_0_gets_the_answer_alone() {
         wire.write(format!("{GO_ON}HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{OK}"));
         let _ = wire.rest();
     });
-    let proxy = Proxy::before(origin.address);
-    for request in
-        ["GET /x HTTP/1.0\r\nHost: h\r\n\r\n", "POST /x HTTP/1.0\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello"]
-    {
-        let mut client = proxy.client();
-        client.write(request);
-        let (answer, _) = client.rest();
-        assert!(answer.starts_with("HTTP/1.0 200 ") || answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        assert!(answer.ends_with("\r\n\r\nok") && !answer.contains("Link"), "{answer}");
+    for way in WAYS {
+        let proxy = way(origin.address);
+        for request in
+            ["GET /x HTTP/1.0\r\nHost: h\r\n\r\n", "POST /x HTTP/1.0\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello"]
+        {
+            let mut client = proxy.client();
+            client.write(request);
+            let (answer, _) = client.rest();
+            assert!(answer.starts_with("HTTP/1.0 200 ") || answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            assert!(answer.ends_with("\r\n\r\nok") && !answer.contains("Link"), "{answer}");
+        }
     }
 }
 

@@ -5,8 +5,13 @@ use std::net::TcpListener;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fairlead::proxy::{Body, Metrics, Stack, serve};
+use futures_util::{StreamExt as _, stream};
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::fidelity::passes_unchanged;
 use super::raw::{End, GET, NEVER, OK, Origin, Proxy, Wire, json, listen, whole};
@@ -240,16 +245,58 @@ fn a_proxy_that_is_set_before_itself_says_so_in_the_first_round() {
 
 #[test]
 fn a_client_that_stalls_within_its_request_is_given_up() {
+    let soon = |listen: &mut fairlead::proxy::serve::Config| listen.limits.stall_timeout = Duration::from_millis(200);
     for body in ["Content-Length: 5\r\n\r\nhe", "Transfer-Encoding: chunked\r\n\r\n5\r\nhe"] {
-        let (saw, seen) = mpsc::sync_channel(1);
-        let origin = Origin::start(move |mut wire| saw.send(wire.rest().0).unwrap());
-        let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.stall_timeout = Duration::from_millis(200), |_| {});
-        let mut client = proxy.client();
-        client.write(format!("POST /x HTTP/1.1\r\nHost: h\r\n{body}"));
-        let (answer, _) = client.rest();
-        assert!(!answer.contains(" 408 "), "{answer}");
-        assert_eq!(whole(seen.recv_timeout(NEVER).unwrap().as_bytes()), None);
+        for looked_into in [false, true] {
+            let (saw, seen) = mpsc::sync_channel(1);
+            let origin = Origin::start(move |mut wire| saw.send(wire.rest().0).unwrap());
+            let proxy =
+                if looked_into { Proxy::looking_with(origin.address, soon) } else { Proxy::with_listen(origin.address, soon, |_| {}) };
+            let mut client = proxy.client();
+            client.write(format!("POST /x HTTP/1.1\r\nHost: h\r\n{body}"));
+            let (answer, _) = client.rest();
+            assert!(!answer.contains(" 408 "), "{answer}");
+            assert_eq!(whole(seen.recv_timeout(NEVER).unwrap().as_bytes()), None);
+        }
     }
+}
+
+#[test]
+fn a_client_that_stalls_behind_an_early_answer_is_given_up() {
+    for looked_into in [false, true] {
+        let (saw, seen) = mpsc::sync_channel(1);
+        let origin = Origin::start(move |mut wire| {
+            wire.until("\r\n\r\n").unwrap();
+            // It has begun to answer and reads on.
+            wire.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+            saw.send(wire.rest().0).unwrap();
+        });
+        let soon = |listen: &mut fairlead::proxy::serve::Config| listen.limits.stall_timeout = Duration::from_millis(200);
+        let proxy = if looked_into { Proxy::looking_with(origin.address, soon) } else { Proxy::with_listen(origin.address, soon, |_| {}) };
+        let mut client = proxy.client();
+        client.write("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe");
+        assert_eq!(seen.recv_timeout(NEVER).unwrap(), "he");
+        assert!(client.rest().0.ends_with("\r\n\r\no"));
+    }
+}
+
+#[test]
+fn a_client_that_stalls_within_its_request_by_http_2_is_given_up() {
+    let (saw, seen) = mpsc::sync_channel(1);
+    let origin = Origin::start(move |mut wire| saw.send(wire.rest().0).unwrap());
+    let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.stall_timeout = Duration::from_millis(200), |_| {});
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let begun = stream::iter([Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(b"he")))]);
+        let body = StreamBody::new(begun.chain(stream::pending()));
+        let request = Request::post("http://h/x").body(body).unwrap();
+        tokio::time::timeout(NEVER, sender.send_request(request)).await.expect("it is given up").unwrap()
+    });
+    assert_eq!(answer.status(), 400);
+    assert_eq!(whole(seen.recv_timeout(NEVER).unwrap().as_bytes()), None);
 }
 
 #[test]

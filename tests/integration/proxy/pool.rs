@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use super::raw::{GET, NEVER, OK, Origin, Proxy, Wire, json};
 
@@ -78,6 +79,47 @@ fn a_request_on_a_kept_connection_that_dies_under_it_is_not_repeated() {
     assert!(json(&answer)["message"].as_str().unwrap().ends_with("may have been acted on"), "{answer}");
     assert_eq!(posts.load(SeqCst), 1);
     assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn a_connection_is_used_again_until_it_is_old_and_ends_between_two_requests() {
+    const AGE: Duration = Duration::from_millis(200);
+    let seen = Arc::new(Mutex::new(Vec::<usize>::new()));
+    let counts = seen.clone();
+    let origin = Origin::start(move |mut wire| {
+        let mut count = 0;
+        while let Ok(request) = wire.message() {
+            count += 1;
+            if request.contains(" /slow ") {
+                std::thread::sleep(AGE * 2);
+            }
+            wire.write(OK);
+        }
+        assert_eq!(wire.unread(), 0, "a connection ended within a request");
+        counts.lock().unwrap().push(count);
+    });
+    let proxy = Proxy::with(origin.address, |config| config.pool_max_age = Some(AGE));
+    let mut client = proxy.client();
+    let begun = Instant::now();
+    let mut asked = 0;
+    while origin.connections() < 4 {
+        assert!(begun.elapsed() < NEVER, "a connection is used for ever");
+        client.write("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx");
+        client.expect(OK);
+        asked += 1;
+    }
+    // One that comes of age meanwhile is heard out.
+    client.write(GET.replace("/x", "/slow"));
+    client.expect(OK);
+    drop(proxy);
+    let begun = Instant::now();
+    while seen.lock().unwrap().len() < origin.connections() {
+        assert!(begun.elapsed() < NEVER, "a connection stays open");
+        std::thread::yield_now();
+    }
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.iter().sum::<usize>(), asked + 1);
+    assert!(seen.iter().any(|count| *count > 1), "no connection is used again: {seen:?}");
 }
 
 #[test]

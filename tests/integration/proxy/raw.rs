@@ -274,7 +274,13 @@ impl Proxy {
 
     /// Nothing passes as bytes: each request goes the way of those that somebody looks into.
     pub fn looking(origin: SocketAddr) -> Self {
-        Self::start(origin, &listen(), Selector::everything(), |_| {})
+        Self::looking_with(origin, |_| {})
+    }
+
+    pub fn looking_with(origin: SocketAddr, change_listen: impl FnOnce(&mut fairlead::proxy::serve::Config)) -> Self {
+        let mut listen = listen();
+        change_listen(&mut listen);
+        Self::start(origin, &listen, Selector::everything(), |_| {})
     }
 
     fn start(
@@ -291,6 +297,7 @@ impl Proxy {
             response_timeout: None,
             pool_idle_timeout: Duration::from_secs(15),
             pool_max_idle: 64,
+            pool_max_age: None,
         };
         change(&mut config);
         let metrics = Metrics::default();

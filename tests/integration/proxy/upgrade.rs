@@ -247,11 +247,17 @@ fn an_upgrade_that_is_no_upgrade_is_not_passed_on() {
 #[test]
 fn an_answer_that_switches_unasked_or_to_something_else_is_no_answer() {
     let h2c = ASKS.replace("websocket\r\n", "h2c\r\n");
+    let several = ASKS.replace("websocket\r\n", "first, second/2\r\nUpgrade: third/3\r\n");
     for (request, switched) in [
         (GET, "Upgrade: websocket\r\nConnection: Upgrade\r\n"),
         (GET, ""),
         (h2c.as_str(), "Upgrade: h2c\r\nConnection: Upgrade\r\n"),
         (ASKS, "Upgrade: h2c\r\nConnection: Upgrade\r\n"),
+        (ASKS, "Upgrade: other\r\nConnection: Upgrade\r\n"),
+        (ASKS, "Upgrade:\r\nConnection: Upgrade\r\n"),
+        (ASKS, "Upgrade: websocket, other\r\nConnection: Upgrade\r\n"),
+        (ASKS, "Upgrade: websocket\r\nUpgrade: other\r\nConnection: Upgrade\r\n"),
+        (several.as_str(), "Upgrade: third/1\r\nConnection: Upgrade\r\n"),
     ] {
         let (saw, seen) = mpsc::sync_channel(64);
         let origin = Origin::start(move |mut wire| {
@@ -267,6 +273,27 @@ fn an_answer_that_switches_unasked_or_to_something_else_is_no_answer() {
         assert!(!json(&answer)["message"].as_str().unwrap().is_empty());
         // Whatever follows is not for that connection.
         assert_eq!(seen.recv_timeout(NEVER).unwrap(), "");
+    }
+}
+
+#[test]
+fn an_answer_may_switch_to_any_protocol_that_was_asked_for() {
+    let several = ASKS.replace("websocket\r\n", "first, second/2\r\nUpgrade: third\r\n");
+    for to in ["first", "FIRST", "second/2", "second", "third/3", "second/2, first"] {
+        let switches = SWITCHES.replace("websocket", to);
+        let answer = switches.clone();
+        let origin = Origin::start(move |mut wire| {
+            wire.until("\r\n\r\n").unwrap();
+            wire.write(&answer);
+            wire.expect("tunnel");
+            wire.write("done");
+        });
+        let proxy = Proxy::before(origin.address);
+        let mut client = proxy.client();
+        client.write(&several);
+        assert_eq!(lines(&client.until("\r\n\r\n").unwrap()), lines(&switches), "{to}");
+        client.write("tunnel");
+        assert_eq!(client.rest(), ("done".into(), End::Closed), "{to}");
     }
 }
 
