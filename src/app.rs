@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::api::front::{self, FrontLayer};
 use crate::api::{Api, BoxFuture, Settler};
+use crate::channel::{self, Agents, Channel};
 use crate::config::Settings;
 use crate::mirror::{self, Engine, MirrorStatus};
 use crate::proxy::{self, Selector, Stack, Upstream, respond::Respond, serve};
@@ -38,6 +39,8 @@ const OBSERVE: Duration = Duration::from_millis(500);
 const RESEAL_STEP: u32 = 100;
 /// How long a read of the API may wait for a name to be settled.
 const SETTLE_BEFORE_READ: Duration = Duration::from_secs(2);
+/// How long agents may take to end what is under way and to hear our farewell.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// How long settling may take after the last request, at the end.
 const SETTLE_AT_END: Duration = Duration::from_secs(10);
 
@@ -47,6 +50,9 @@ pub enum StartError {
     /// The admin address is taken, or not ours.
     #[error("the admin listener cannot listen on {0}: {1}")]
     Admin(SocketAddr, #[source] std::io::Error),
+    /// The agents' address is taken, or not ours.
+    #[error("the agents' port cannot listen on {0}: {1} (kubesvc.grpc.server.address, .port)")]
+    Channel(SocketAddr, #[source] std::io::Error),
     /// The data plane.
     #[error(transparent)]
     Proxy(#[from] serve::ServeError),
@@ -68,6 +74,8 @@ pub enum StartError {
 pub struct App {
     proxy: proxy::Handle,
     admin: SocketAddr,
+    channel: Option<(Arc<Channel>, SocketAddr)>,
+    agents: Arc<dyn Agents>,
     engine: Arc<Engine>,
     readiness: Readiness,
     stop: CancellationToken,
@@ -105,6 +113,7 @@ impl App {
         let mirror_metrics = metrics.register(mirror::Metrics::register);
         let api_metrics = metrics.register(front::Metrics::register);
         let intercept_metrics = metrics.register(crate::intercept::Metrics::register);
+        let channel_metrics = metrics.register(channel::Metrics::register);
 
         let store = Store::open(&settings.database, settings.seal.as_ref())?;
         let (front_tls, watched) = settings.tls.clone().map(tls_front::Acceptor::open).transpose()?.unzip();
@@ -127,7 +136,10 @@ impl App {
 
         let readiness = Readiness::new();
         let observed = Arc::new(Mutex::new(Observed { database: DatabaseState::Starting, message: None, status: None, times: 0 }));
-        let facts = Facts::of(&settings);
+        let mut facts = Facts::of(&settings);
+        let opened = Opened::open(&settings, channel_metrics, &tasks, &stop).await?;
+        facts.channel = opened.address().map(|address| address.to_string());
+        let agents = opened.agents.clone();
         for warning in &facts.warnings {
             warn!("{warning}");
         }
@@ -172,7 +184,7 @@ impl App {
             store: store.clone(),
             settler: Arc::new(OpenIntents(engine.clone())),
             lookup: Arc::new(engine.source().clone()),
-            agents: Arc::new(crate::channel::Nobody),
+            agents: agents.clone(),
             replica: settings.replica.id.as_str().into(),
             enabled: settings.dynamic_accounts_enabled,
         };
@@ -189,15 +201,17 @@ impl App {
             }
         };
         let proxy = serve::serve(&serve::Config::new(&settings, front_tls), &proxy_metrics, factory)?;
+        let channel = opened.listen();
         readiness.set_ready();
         info!(
             proxy = %proxy.local_addr(),
             admin = %admin,
+            agents = channel.as_ref().map(|(_, address)| address.to_string()),
             clouddriver = format!("{}:{}", settings.clouddriver.host, settings.clouddriver.port),
             replica = settings.replica.id,
             "serving"
         );
-        Ok(Self { proxy, admin, engine, readiness, stop, admin_stop, tasks, drain_timeout: settings.proxy.drain_timeout })
+        Ok(Self { proxy, admin, channel, agents, engine, readiness, stop, admin_stop, tasks, drain_timeout: settings.proxy.drain_timeout })
     }
 
     /// Where the proxy listens.
@@ -210,12 +224,23 @@ impl App {
         self.admin
     }
 
+    /// Where agents connect to; `None`: the channel is off.
+    pub fn channel_addr(&self) -> Option<SocketAddr> {
+        self.channel.as_ref().map(|(_, address)| *address)
+    }
+
+    /// Who is connected to this replica; nobody where the channel is off.
+    pub fn agents(&self) -> &Arc<dyn Agents> {
+        &self.agents
+    }
+
     /// The mirror, for tests and the demo.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// Comes to rest in order: not ready, requests finish (bounded), open changes are settled (bounded), the epoch is closed.
+    /// Comes to rest in order: not ready, requests finish (bounded), agents are told farewell (bounded), open changes are settled
+    /// (bounded), the epoch is closed.
     /// Says whether every request ended by itself.
     pub async fn drain(self) -> bool {
         self.readiness.drain();
@@ -223,6 +248,9 @@ impl App {
         let drained = self.proxy.drain(self.drain_timeout).await;
         if drained.aborted > 0 || drained.unfinished > 0 {
             warn!(cut = drained.aborted, unfinished = drained.unfinished, "the drain's time was over before the requests were");
+        }
+        if let Some((channel, _)) = &self.channel {
+            channel.drain(FAREWELL).await;
         }
         self.engine.shutdown(SETTLE_AT_END).await;
         self.stop.cancel();
@@ -234,6 +262,46 @@ impl App {
         let _ = tokio::time::timeout(Duration::from_secs(5), self.engine.store().close()).await;
         info!("stopped");
         drained.aborted == 0
+    }
+}
+
+/// The agents' port, bound and not serving yet.
+struct Opened {
+    agents: Arc<dyn Agents>,
+    port: Option<(Arc<Channel>, TcpListener, SocketAddr)>,
+}
+
+impl Opened {
+    async fn open(
+        settings: &Settings,
+        metrics: channel::Metrics,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, StartError> {
+        let Some(config) = &settings.channel else {
+            return Ok(Self { agents: Arc::new(channel::Nobody), port: None });
+        };
+        let (tls, watched) = config.tls.clone().map(tls_front::Acceptor::open).transpose()?.unzip();
+        spawn_watch(tasks, watched, stop);
+        if tls.is_none() {
+            warn!("agents are served without TLS, and whoever reaches the port can be one (kubesvc.grpc.server.security)");
+        }
+        let cannot = |e| StartError::Channel(config.listen, e);
+        let listener = channel::bind(config.listen).map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let channel = Channel::new(config, tls, &settings.replica.id, metrics).await;
+        Ok(Self { agents: channel.agents(), port: Some((channel, listener, address)) })
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.port.as_ref().map(|(_, _, address)| *address)
+    }
+
+    fn listen(self) -> Option<(Arc<Channel>, SocketAddr)> {
+        self.port.map(|(channel, listener, address)| {
+            channel.listen(listener);
+            (channel, address)
+        })
     }
 }
 

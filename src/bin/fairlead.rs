@@ -161,6 +161,7 @@ mod demo {
             let yaml = format!(
                 "server: {{ address: 127.0.0.1, port: {port} }}\n\
                  services.clouddriver.baseUrl: http://{}\n\
+                 kubesvc.grpc.server: {{ address: 127.0.0.1, port: 0 }}\n\
                  fairlead:\n  admin: {{ address: 127.0.0.1, port: {admin_port} }}\n  sqlite.path: {}\n  \
                  seal.keys: [{{ id: demo, key: \"{}\" }}]\n  logging.level: {level}\n",
                 stand_in.address(),

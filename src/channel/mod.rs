@@ -2,7 +2,22 @@
 //!
 //! `dispatch` sees this page only: [`Agents`] and plain types. What stands on the wire is [`crate::wire`]'s.
 
+mod admit;
+mod begin;
+pub mod chunks;
+mod convert;
+mod index;
+mod listen;
+mod metrics;
 mod nobody;
+mod orders;
+mod outbox;
+mod quiet;
+mod registry;
+mod report;
+mod serve;
+mod service;
+mod session;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +28,10 @@ use std::time::{Duration, SystemTime};
 
 use ulid::Ulid;
 
+pub use listen::{Channel, bind};
+pub use metrics::Metrics;
 pub use nobody::Nobody;
+pub use registry::{Limits, Registry};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

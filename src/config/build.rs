@@ -33,6 +33,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, host_name: Option<String>) -> Op
     let proxy = proxy(reader);
     let replica = replica(reader, host_name);
     let logging = logging(reader);
+    let channel = super::channel::read(reader, [(listen, "server.port"), (admin_listen, "fairlead.admin.port")]);
     neighbours(reader);
     if !reader.findings.mistakes.is_empty() {
         return None;
@@ -49,6 +50,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, host_name: Option<String>) -> Op
         seal,
         proxy,
         replica,
+        channel,
         logging,
     })
 }

@@ -8,6 +8,7 @@
 //! `placeholders`, `references`, `values`, `jdbc`) into the settings (`build`, `pools`).
 
 mod build;
+mod channel;
 pub mod check;
 mod env;
 mod jdbc;

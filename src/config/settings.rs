@@ -35,8 +35,35 @@ pub struct Settings {
     pub proxy: Proxy,
     /// This replica's name and its lease.
     pub replica: Replica,
+    /// The agents' port; `None`: `fairlead.channel.enabled` is false.
+    pub channel: Option<ChannelConfig>,
     /// Logs.
     pub logging: Logging,
+}
+
+/// `kubesvc.grpc.server.*`, `fairlead.channel.*`.
+#[derive(Clone, Debug)]
+pub struct ChannelConfig {
+    /// `address`, `port` (`*:9091`).
+    pub listen: SocketAddr,
+    /// `security.*`; `None`: plain.
+    pub tls: Option<tls::agents::Files>,
+    /// `healthServiceEnabled` (true): grpc.health.v1 is served.
+    pub health: bool,
+    /// `maxInboundMessageSize` (4 MiB): of one message.
+    pub max_message: usize,
+    /// `keepAliveHeartbeatSeconds` (20; 0: never): HTTP/2's own pings.
+    pub keep_alive: Option<Duration>,
+    /// `keepAliveTimeOutSeconds` (20): for the answer to one.
+    pub keep_alive_timeout: Duration,
+    /// `fairlead.channel.maxConnections` (16,384).
+    pub max_connections: usize,
+    /// `fairlead.channel.handshakeTimeout` (10 s): for the handshake, and for the first message of a stream.
+    pub handshake_timeout: Duration,
+    /// `fairlead.channel.pingInterval` (10 s): how often an agent that is silent is asked whether it is there.
+    pub ping_interval: Duration,
+    /// `fairlead.channel.deadAfter` (25 s): an agent that was silent for so long is dead.
+    pub dead_after: Duration,
 }
 
 /// `services.clouddriver.*`, `clouddriver.contextPath`.

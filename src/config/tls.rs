@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use super::reader::{Given, Reader};
 use super::values;
+use crate::tls::agents::Versions;
 use crate::tls::upstream::name_of;
-use crate::tls::{ClientAuth, FileError, Role, front, upstream};
+use crate::tls::{ClientAuth, FileError, Role, agents as agents_tls, front, upstream};
 
 const FRONT: &str = "server.ssl";
+const AGENTS: &str = "kubesvc.grpc.server.security";
 const UPSTREAM: &str = "services.clouddriver.ssl";
 
 /// Key stores of Java: what is in them cannot be read here.
@@ -50,7 +52,7 @@ pub(super) fn front(reader: &mut Reader<'_>) -> Option<front::Files> {
         }
         return None;
     }
-    let (certificate, key) = pair(reader, FRONT, certificate, key, broken)?;
+    let (certificate, key) = pair(reader, ["server.ssl.certificate", "server.ssl.certificatePrivateKey"], certificate, key, broken)?;
     if client_auth != ClientAuth::None && trust.is_none() && !broken {
         reader.mistake(&auth_at, "asks clients for certificates, and server.ssl.trustCertificate names no file with their CAs");
     }
@@ -72,6 +74,90 @@ pub(super) fn front(reader: &mut Reader<'_>) -> Option<front::Files> {
     usable(reader, opened, Some(&certificate.1), Some(&key.1), trust.as_ref().map(|(_, at)| at)).then_some(files)
 }
 
+/// `kubesvc.grpc.server.security.*`.
+pub(super) fn agents(reader: &mut Reader<'_>) -> Option<agents_tls::Files> {
+    let before = reader.findings.mistakes.len();
+    let (enabled, enabled_at) = reader.required_located(&format!("{AGENTS}.enabled"), values::boolean);
+    let certificate = reader.located(&format!("{AGENTS}.certificateChain"), file);
+    let key = reader.located(&format!("{AGENTS}.privateKey"), file);
+    let password = reader.located(&format!("{AGENTS}.privateKeyPassword"), |text| Ok(!text.is_empty()));
+    let trust = reader.located(&format!("{AGENTS}.trustCertCollection"), file);
+    let auth = values::choice(&[("NONE", ClientAuth::None), ("OPTIONAL", ClientAuth::Want), ("REQUIRE", ClientAuth::Need)]);
+    let (client_auth, auth_at) = reader.required_located(&format!("{AGENTS}.clientAuth"), auth);
+    let versions = versions(reader);
+    if !enabled {
+        let asked = (client_auth != ClientAuth::None).then_some(&auth_at);
+        if let Some(at) = asked.or(certificate.as_ref().or(key.as_ref()).or(trust.as_ref()).map(|(_, at)| at)) {
+            reader.warn(at, format!("has no effect: {AGENTS}.enabled is not true, and agents are served without TLS"));
+        }
+        return None;
+    }
+    if let Some((_, at)) = password {
+        let text =
+            "is given, and a key under a password is not supported: keep it without one, readable to Fairlead only, and leave this out";
+        reader.mistake(&at, text);
+    }
+    let broken = reader.findings.mistakes.len() > before;
+    if certificate.is_none() && key.is_none() {
+        if !broken {
+            reader.mistake(&enabled_at, format!("is true, and {AGENTS}.certificateChain and .privateKey name no PEM files"));
+        }
+        return None;
+    }
+    let (certificate, key) =
+        pair(reader, [&format!("{AGENTS}.certificateChain"), &format!("{AGENTS}.privateKey")], certificate, key, broken)?;
+    if client_auth != ClientAuth::None && trust.is_none() && !broken {
+        let text = format!(
+            "asks agents for certificates, and {AGENTS}.trustCertCollection names no file with their CAs; the system's own would let in whoever has \
+             bought a certificate"
+        );
+        reader.mistake(&auth_at, text);
+    }
+    if client_auth == ClientAuth::None
+        && let Some((_, at)) = &trust
+    {
+        reader.warn(at, format!("has no effect: {AGENTS}.clientAuth is NONE, and agents are not asked for certificates"));
+    }
+    if reader.findings.mistakes.len() > before {
+        return None;
+    }
+    let files = agents_tls::Files {
+        certificate: certificate.0.clone(),
+        key: key.0.clone(),
+        trust: trust.as_ref().map(|(path, _)| path.clone()),
+        client_auth,
+        versions: versions?,
+    };
+    let opened = front::Acceptor::open(files.clone()).map(drop);
+    usable(reader, opened, Some(&certificate.1), Some(&key.1), trust.as_ref().map(|(_, at)| at)).then_some(files)
+}
+
+/// `protocols`, in Java's names.
+fn versions(reader: &mut Reader<'_>) -> Option<Versions> {
+    let name = format!("{AGENTS}.protocols");
+    let mut versions = Versions { tls12: false, tls13: false };
+    let mut wrong = None;
+    for text in reader.list(&name) {
+        match text.trim() {
+            "TLSv1.2" => versions.tls12 = true,
+            "TLSv1.3" => versions.tls13 = true,
+            "TLSv1" | "TLSv1.0" | "TLSv1.1" | "SSLv2Hello" | "SSLv3" => {
+                wrong = Some("names a version that is no longer safe and not spoken: TLSv1.2 and TLSv1.3 are");
+            }
+            _ => wrong = Some("names what is no version: TLSv1.2 and TLSv1.3 are"),
+        }
+    }
+    if !versions.tls12 && !versions.tls13 && wrong.is_none() {
+        versions = Versions { tls12: true, tls13: true };
+    }
+    if let Some(text) = wrong {
+        let at = reader.place_of(&name);
+        reader.mistake(&at, text);
+        return None;
+    }
+    Some(versions)
+}
+
 /// `services.clouddriver.ssl.*`, for a URL of `https`.
 pub(super) fn upstream(reader: &mut Reader<'_>, host: &str, https: bool, url: &Given) -> Option<upstream::Files> {
     let before = reader.findings.mistakes.len();
@@ -90,7 +176,10 @@ pub(super) fn upstream(reader: &mut Reader<'_>, host: &str, https: bool, url: &G
     let broken = reader.findings.mistakes.len() > before;
     let identity = match (certificate, key) {
         (None, None) => None,
-        (certificate, key) => pair(reader, UPSTREAM, certificate, key, broken),
+        (certificate, key) => {
+            let keys = ["services.clouddriver.ssl.certificate", "services.clouddriver.ssl.certificatePrivateKey"];
+            pair(reader, keys, certificate, key, broken)
+        }
     };
     let Some((path, trust_at)) = trust else {
         if !broken {
@@ -112,7 +201,7 @@ pub(super) fn upstream(reader: &mut Reader<'_>, host: &str, https: bool, url: &G
 /// A certificate and its key: both, or it is a mistake.
 fn pair(
     reader: &mut Reader<'_>,
-    group: &str,
+    [certificate_key, key_key]: [&str; 2],
     certificate: Located,
     key: Located,
     broken: bool,
@@ -120,11 +209,11 @@ fn pair(
     match (certificate, key) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (Some((_, at)), None) if !broken => {
-            reader.mistake(&at, format!("names a certificate, and {group}.certificatePrivateKey no key"));
+            reader.mistake(&at, format!("names a certificate, and {key_key} no key"));
             None
         }
         (None, Some((_, at))) if !broken => {
-            reader.mistake(&at, format!("names a key, and {group}.certificate no certificate"));
+            reader.mistake(&at, format!("names a key, and {certificate_key} no certificate"));
             None
         }
         _ => None,

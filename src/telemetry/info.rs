@@ -32,6 +32,9 @@ pub struct Facts {
     pub sealing: SealingFacts,
     /// The interceptor's settings.
     pub interceptor: InterceptorFacts,
+    /// Where agents connect to; absent: the channel is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// What an operator should know before something happens; also logged at start.
     pub warnings: Vec<String>,
 }
@@ -145,6 +148,7 @@ impl Facts {
                     DenyAction::Refuse => "refuse",
                 },
             },
+            channel: settings.channel.as_ref().map(|channel| channel.listen.to_string()),
             warnings: Vec::new(),
         };
         facts.warnings = facts.warn();

@@ -5,9 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
+use rustls::{ServerConfig, SupportedProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -18,7 +19,7 @@ use super::watched::{self, Contents, Watched};
 use super::{FileError, Role, provider};
 
 /// What clients may speak, the best first.
-const H2: &[u8] = b"h2";
+pub(super) const H2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
 
 /// Whether clients have to show a certificate.
@@ -58,30 +59,34 @@ impl watched::Files for Files {
     }
 
     fn make(&self, contents: &Contents) -> Result<ServerConfig, FileError> {
-        let files = &contents.0;
-        let identity = identity(&files[0], &files[1])?;
-        let unusable = |role: Role, path: &PathBuf, e: &dyn fmt::Display| FileError {
-            role,
-            path: path.display().to_string(),
-            why: format!("cannot be used ({e})"),
-        };
-        let verifier = match (files.get(2), &self.trust) {
-            (Some(file), Some(path)) if self.client_auth != ClientAuth::None => {
-                let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(file.roots()?), provider());
-                if self.client_auth == ClientAuth::Want {
-                    builder = builder.allow_unauthenticated();
-                }
-                builder.build().map_err(|e| unusable(Role::Trust, path, &e))?
-            }
-            _ => Arc::new(NoClientAuth),
-        };
-        let builder = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|e| unusable(Role::Certificate, &self.certificate, &e))?;
-        let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
-        config.alpn_protocols = vec![H2.to_vec(), HTTP1.to_vec()];
-        Ok(config)
+        server(&contents.0, self.client_auth, rustls::DEFAULT_VERSIONS, &[H2, HTTP1])
     }
+}
+
+/// From certificate, key and, where there are any, CAs.
+pub(super) fn server(
+    files: &[File],
+    client_auth: ClientAuth,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&[u8]],
+) -> Result<ServerConfig, FileError> {
+    let identity = identity(&files[0], &files[1])?;
+    let verifier = match files.get(2) {
+        Some(file) if client_auth != ClientAuth::None => {
+            let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(file.roots()?), provider());
+            if client_auth == ClientAuth::Want {
+                builder = builder.allow_unauthenticated();
+            }
+            builder.build().map_err(|e| file.error(format!("cannot be used ({e})")))?
+        }
+        _ => Arc::new(NoClientAuth),
+    };
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(|e| files[0].error(format!("cannot be used ({e})")))?;
+    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(config)
 }
 
 /// Makes the server's half of handshakes, each with the files as they are then. Clones share the files.
@@ -99,13 +104,13 @@ impl Acceptor {
     ///
     /// # Errors
     /// The first file that cannot be used.
-    pub fn open(files: Files) -> Result<(Self, Watched<Files>), FileError> {
+    pub fn open<F: watched::Files<Made = ServerConfig>>(files: F) -> Result<(Self, Watched<F>), FileError> {
         let (watched, receiver) = Watched::open(files)?;
         Ok((Self(receiver), watched))
     }
 
     /// A handshake. Has no bound of its own.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(&self, stream: IO) -> io::Result<TlsStream<IO>> {
         let config = self.0.borrow().clone();
         TlsAcceptor::from(config).accept(stream).await
     }

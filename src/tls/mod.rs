@@ -4,8 +4,9 @@
 //! and names the file; after that a file that changes is read again, and one that has become unusable changes nothing ([`Watched`]).
 //! Names are always verified. A private key is in no log, no error and no `Debug`.
 //!
-//! [`front`] is what clients meet, [`upstream`] the way to Clouddriver.
+//! [`front`] is what clients meet, [`agents`] what agents meet, [`upstream`] the way to Clouddriver.
 
+pub mod agents;
 pub mod front;
 mod pem;
 pub mod upstream;
@@ -69,6 +70,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
         },
         Some(Error::AlertReceived(alert)) => format!("it refused the handshake ({alert:?})"),
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => "it does not speak TLS".to_owned(),
+        Some(Error::NoApplicationProtocol) => "it offers none of this port's protocols (ALPN)".to_owned(),
         Some(Error::NoCertificatesPresented) => "it showed no certificate".to_owned(),
         Some(e) => format!("the handshake failed ({e})"),
         None if error.kind() == io::ErrorKind::UnexpectedEof => "it closed the connection in the handshake".to_owned(),

@@ -39,7 +39,7 @@ impl File {
         Ok(Self { role, path: name, bytes })
     }
 
-    fn error(&self, why: impl Into<String>) -> FileError {
+    pub(super) fn error(&self, why: impl Into<String>) -> FileError {
         FileError { role: self.role, path: self.path.clone(), why: why.into() }
     }
 

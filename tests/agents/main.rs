@@ -2,7 +2,9 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 mod api;
+mod channel;
 mod dispatch;
+mod scripted_agent;
 mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;

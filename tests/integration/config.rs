@@ -355,7 +355,7 @@ fn a_password_that_clouddriver_reads_otherwise_is_warned_of() {
 fn the_plugins_other_keys_are_warned_of_with_their_reason_and_clouddrivers_are_not() {
     let said = warnings(
         "kubesvc:\n  cluster: kubernetes\n  cluster-kubernetes: {namespace: x, useDNS: true}\n  dynamicAccounts: {scan: true, namePatterns: \
-         ['^account1.*', '^.*account2.*']}\n  grpc.server.port: 9091\n  disableV2Provider: true\nfront50.enabled: true\n",
+         ['^account1.*', '^.*account2.*']}\n  grpc.server: {port: 9092, security.ciphers: [x]}\n  disableV2Provider: true\nfront50.enabled: true\n",
     );
     assert_eq!(
         said,
@@ -365,7 +365,7 @@ fn the_plugins_other_keys_are_warned_of_with_their_reason_and_clouddrivers_are_n
              not built yet",
             "fairlead.yml:4: kubesvc.dynamicAccounts.namePatterns: has no effect: the scanner is not built yet: nothing is scanned",
             "fairlead.yml:4: kubesvc.dynamicAccounts.scan: has no effect: the scanner is not built yet: nothing is scanned",
-            "fairlead.yml:5: kubesvc.grpc.server.port: has no effect: the agents' channel is not built yet",
+            "fairlead.yml:5: kubesvc.grpc.server.security.ciphers: has no effect: names of Java's cipher suites mean nothing outside a JVM",
             "fairlead.yml:6: kubesvc.disableV2Provider: has no effect: Clouddriver's own cache tables, which Fairlead never touches",
         ]
     );

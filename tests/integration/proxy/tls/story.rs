@@ -59,6 +59,7 @@ async fn account_changes_are_mirrored_with_tls_and_certificates_of_clients_on_bo
          trust-certificate: {ca}\n    client-auth: need\n\
          services.clouddriver:\n  baseUrl: https://localhost:{port}\n  ssl:\n    trustCertificate: {ca}\n    certificate: {certificate}\n    \
          certificatePrivateKey: {key}\n\
+         kubesvc.grpc.server: {{ address: 127.0.0.1, port: 0 }}\n\
          fairlead:\n  admin: {{ address: 127.0.0.1, port: 0 }}\n  source: api\n  sqlite.path: {database}\n",
         certificate = folder.write("tls.crt", &ours.certificate).display(),
         key = folder.write("tls.key", &ours.key).display(),

@@ -1,0 +1,248 @@
+//! Operations of one session that have no outcome yet. Each ends as an outcome, lost, or timed out; nothing else, and once.
+//!
+//! Who no longer waits for an operation leaves it among the late ones: what its outcome says of the agent's accounts still counts.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+use ulid::Ulid;
+
+use super::convert::outcome;
+use super::{Facts, Failure, Held, HeldState, Order, Outcome, Reason, Unanswered};
+use crate::wire;
+
+/// Operations that somebody waits for.
+const OPEN: usize = 4_096;
+/// Operations that nobody waits for any more, and whose outcome may still come.
+const LATE: usize = 1_024;
+
+/// What an operation asks of one account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Add { generation: i64, watch: bool },
+    Delete { generation: i64 },
+    Role { watch: bool },
+}
+
+/// An operation, without what is secret in it.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// In the words of the log.
+    pub(super) kind: &'static str,
+    wishes: BTreeMap<Arc<str>, Wish>,
+}
+
+impl Asked {
+    pub(super) fn of(order: &Order) -> Self {
+        let (kind, wishes) = match order {
+            Order::Add(accounts) => {
+                let wish = |a: &super::NewAccount| (a.name.clone(), Wish::Add { generation: a.generation, watch: a.watch });
+                ("AddAccounts", accounts.iter().map(wish).collect())
+            }
+            Order::Delete(accounts) => (
+                "DeleteAccounts",
+                accounts.iter().map(|(name, generation)| (name.clone(), Wish::Delete { generation: *generation })).collect(),
+            ),
+            Order::Roles(roles) => ("SetRoles", roles.iter().map(|(name, watch)| (name.clone(), Wish::Role { watch: *watch })).collect()),
+        };
+        Self { kind, wishes }
+    }
+
+    /// The account, where it is only one: for the log.
+    pub(super) fn account(&self) -> Option<&Arc<str>> {
+        self.wishes.keys().next().filter(|_| self.wishes.len() == 1)
+    }
+}
+
+/// What an outcome makes of an account that an agent has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It has it now, so.
+    Has(Held),
+    /// It has let go of it; 0: whichever it was.
+    Gone { generation: i64 },
+    /// It watches, or stands by.
+    Role { watch: bool },
+}
+
+/// An outcome that was taken.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) asked: Asked,
+    pub(super) effects: Vec<(Arc<str>, Effect)>,
+    answer: Option<(Answer, Result<Vec<Outcome>, Unanswered>)>,
+}
+
+impl Taken {
+    /// Nobody waited any more.
+    pub(super) fn is_late(&self) -> bool {
+        self.answer.is_none()
+    }
+
+    /// Tells who waits. To be called when the effects are there to be seen.
+    pub(super) fn tell(self) {
+        if let Some((to, answer)) = self.answer {
+            let _ = to.send(answer);
+        }
+    }
+}
+
+/// Why an outcome was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// No such operation was asked for in this session, or it has had its outcome.
+    Unknown,
+    /// It speaks of an account that the operation does not.
+    Foreign(String),
+}
+
+type Answer = oneshot::Sender<Result<Vec<Outcome>, Unanswered>>;
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<Ulid, (Asked, Answer)>,
+    late: VecDeque<(Ulid, Asked)>,
+    closed: bool,
+}
+
+/// The operations of one session.
+#[derive(Debug, Default)]
+pub(super) struct Orders(Mutex<State>);
+
+impl Orders {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins one; `send` is called while nothing else can begin or end, so that the order of calls is the order of the wire.
+    pub(super) fn begin(
+        &self,
+        id: Ulid,
+        asked: Asked,
+        send: impl FnOnce() -> Result<(), Unanswered>,
+    ) -> Result<oneshot::Receiver<Result<Vec<Outcome>, Unanswered>>, Unanswered> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(Unanswered::Lost);
+        }
+        if state.open.len() >= OPEN || state.open.contains_key(&id) {
+            return Err(Unanswered::Busy);
+        }
+        send()?;
+        let (answer, receiver) = oneshot::channel();
+        state.late.retain(|(late, _)| *late != id);
+        state.open.insert(id, (asked, answer));
+        Ok(receiver)
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn give_up(&self, id: Ulid) {
+        let mut state = self.state();
+        if let Some((asked, _)) = state.open.remove(&id) {
+            if state.late.len() >= LATE {
+                state.late.pop_front();
+            }
+            state.late.push_back((id, asked));
+        }
+    }
+
+    /// Takes what an agent says of one.
+    pub(super) fn outcome(&self, id: Ulid, said: wire::Outcome) -> Result<Taken, NotTaken> {
+        let mut state = self.state();
+        let asked = match state.open.get(&id) {
+            Some((asked, _)) => asked,
+            None => state.late.iter().find(|(late, _)| *late == id).map(|(_, asked)| asked).ok_or(NotTaken::Unknown)?,
+        };
+        if let Some(foreign) = said.accounts.iter().find(|a| !asked.wishes.contains_key(a.name.as_str())) {
+            return Err(NotTaken::Foreign(foreign.name.clone()));
+        }
+        let (asked, answer) = match state.open.remove(&id) {
+            Some((asked, answer)) => (asked, Some(answer)),
+            None => {
+                let at = state.late.iter().position(|(late, _)| *late == id).ok_or(NotTaken::Unknown)?;
+                (state.late.remove(at).ok_or(NotTaken::Unknown)?.1, None)
+            }
+        };
+        drop(state);
+        if let Some(failed) = said.failure {
+            let refused = Err(Unanswered::Refused(super::convert::failure(failed)));
+            return Ok(Taken { asked, effects: Vec::new(), answer: answer.map(|a| (a, refused)) });
+        }
+        let outcomes = outcomes(&asked, said.accounts);
+        let effects = outcomes.iter().filter_map(|o| Some((o.name.clone(), effect(*asked.wishes.get(&o.name)?, o)?))).collect();
+        Ok(Taken { asked, effects, answer: answer.map(|a| (a, Ok(outcomes))) })
+    }
+
+    /// The generation of an account that is being added.
+    pub(super) fn is_being_added(&self, name: &str, generation: i64) -> bool {
+        let state = self.state();
+        let adds = |asked: &Asked| matches!(asked.wishes.get(name), Some(Wish::Add { generation: g, .. }) if *g == generation);
+        state.open.values().any(|(asked, _)| adds(asked)) || state.late.iter().any(|(_, asked)| adds(asked))
+    }
+
+    /// Operations that somebody waits for.
+    pub(super) fn open(&self) -> usize {
+        self.state().open.len()
+    }
+
+    /// The session has ended: who waits is told that it is lost.
+    pub(super) fn close(&self) -> usize {
+        let mut state = self.state();
+        state.closed = true;
+        state.late.clear();
+        let open = std::mem::take(&mut state.open);
+        drop(state);
+        let lost = open.len();
+        for (_, answer) in open.into_values() {
+            let _ = answer.send(Err(Unanswered::Lost));
+        }
+        lost
+    }
+}
+
+/// One outcome for each account that was asked for; the first that is said of it counts.
+fn outcomes(asked: &Asked, said: Vec<wire::AccountOutcome>) -> Vec<Outcome> {
+    let mut by_name: BTreeMap<Arc<str>, Outcome> = BTreeMap::new();
+    for one in said {
+        let Some((name, _)) = asked.wishes.get_key_value(one.name.as_str()) else { continue };
+        if let (false, Some(one)) = (by_name.contains_key(name), outcome(one, name.clone())) {
+            by_name.insert(name.clone(), one);
+        }
+    }
+    let silent = |(name, wish): (&Arc<str>, &Wish)| Outcome {
+        name: name.clone(),
+        generation: match wish {
+            Wish::Add { generation, .. } | Wish::Delete { generation } => *generation,
+            Wish::Role { .. } => 0,
+        },
+        result: Err(Failure {
+            reason: Reason::Internal,
+            message: "the agent's outcome says nothing of this account".to_owned(),
+            host: None,
+        }),
+    };
+    asked.wishes.iter().map(|one| by_name.remove(one.0).unwrap_or_else(|| silent(one))).collect()
+}
+
+fn effect(wish: Wish, outcome: &Outcome) -> Option<Effect> {
+    let facts: Option<Arc<Facts>> = match &outcome.result {
+        Ok(facts) => facts.clone(),
+        // An account that could not be had: neither is an older definition of it there any more.
+        Err(_) => return matches!(wish, Wish::Add { .. }).then_some(Effect::Gone { generation: 0 }),
+    };
+    match wish {
+        Wish::Add { generation, watch } if outcome.generation == generation => {
+            let state = if watch { HeldState::Watching } else { HeldState::Standby };
+            Some(Effect::Has(Held { generation, properties: None, state, facts }))
+        }
+        // The agent has another one than was asked for, and says itself which.
+        Wish::Add { .. } => None,
+        Wish::Delete { generation } => Some(Effect::Gone { generation }),
+        Wish::Role { watch } => Some(Effect::Role { watch }),
+    }
+}
+
+#[cfg(test)]
+#[path = "orders_tests.rs"]
+mod tests;

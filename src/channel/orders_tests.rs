@@ -1,0 +1,105 @@
+use super::*;
+use crate::channel::NewAccount;
+use crate::wire::account_outcome::Result as Said;
+use crate::wire::{AccountOutcome, Done};
+
+fn add(names: &[&str]) -> Asked {
+    let account = |name: &&str| NewAccount { name: (*name).into(), generation: 7, definition: Arc::from(*b"{}"), watch: true };
+    Asked::of(&Order::Add(names.iter().map(account).collect()))
+}
+
+fn done(name: &str, generation: i64) -> AccountOutcome {
+    AccountOutcome { name: name.to_owned(), generation, result: Some(Said::Done(Done::default())) }
+}
+
+fn failed(name: &str) -> AccountOutcome {
+    AccountOutcome { name: name.to_owned(), generation: 7, result: Some(Said::Failure(wire::Failure::default())) }
+}
+
+fn said(accounts: Vec<AccountOutcome>) -> wire::Outcome {
+    wire::Outcome { accounts, ..wire::Outcome::default() }
+}
+
+fn begun(orders: &Orders, asked: Asked) -> (Ulid, oneshot::Receiver<Result<Vec<Outcome>, Unanswered>>) {
+    let id = Ulid::generate();
+    (id, orders.begin(id, asked, || Ok(())).unwrap())
+}
+
+#[test]
+fn each_account_has_one_outcome_in_whatever_order_and_number_the_agent_speaks() {
+    let orders = Orders::default();
+    let (id, mut answer) = begun(&orders, add(&["a", "b", "c"]));
+    let taken = orders.outcome(id, said(vec![failed("c"), done("a", 7), failed("a")])).unwrap();
+    assert_eq!(taken.effects.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert!(matches!(&taken.effects[0].1, Effect::Has(held) if held.state == HeldState::Watching));
+    taken.tell();
+    let outcomes = answer.try_recv().unwrap().unwrap();
+    let told: Vec<_> = outcomes.iter().map(|o| (&*o.name, o.result.is_ok())).collect();
+    assert_eq!(told, [("a", true), ("b", false), ("c", false)]);
+    assert!(matches!(orders.outcome(id, said(vec![done("a", 7)])), Err(NotTaken::Unknown)));
+}
+
+#[test]
+fn an_outcome_for_an_account_of_another_operation_is_not_taken_and_the_operation_stays_open() {
+    let orders = Orders::default();
+    let (id, mut answer) = begun(&orders, add(&["a"]));
+    assert_eq!(orders.outcome(id, said(vec![done("a", 7), done("b", 7)])).unwrap_err(), NotTaken::Foreign("b".to_owned()));
+    assert!(answer.try_recv().is_err());
+    assert_eq!((orders.open(), orders.close()), (1, 1));
+    assert_eq!(answer.try_recv(), Ok(Err(Unanswered::Lost)));
+}
+
+#[test]
+fn what_comes_after_the_wait_still_counts_for_what_the_agent_has() {
+    let orders = Orders::default();
+    let (id, _answer) = begun(&orders, add(&["a"]));
+    orders.give_up(id);
+    assert_eq!(orders.open(), 0);
+    assert!(orders.is_being_added("a", 7) && !orders.is_being_added("a", 8));
+    let taken = orders.outcome(id, said(vec![done("a", 7)])).unwrap();
+    assert!(taken.is_late() && taken.effects.len() == 1);
+    assert!(matches!(orders.outcome(id, said(vec![done("a", 7)])), Err(NotTaken::Unknown)));
+}
+
+#[test]
+fn nothing_begins_in_a_session_that_has_ended_and_nothing_twice() {
+    let orders = Orders::default();
+    let (id, _answer) = begun(&orders, add(&["a"]));
+    assert_eq!(orders.begin(id, add(&["a"]), || Ok(())).unwrap_err(), Unanswered::Busy);
+    assert_eq!(orders.begin(Ulid::generate(), add(&["a"]), || Err(Unanswered::Lost)).unwrap_err(), Unanswered::Lost);
+    assert_eq!(orders.open(), 1);
+    orders.close();
+    let sent = std::cell::Cell::new(false);
+    let began = orders.begin(Ulid::generate(), add(&["a"]), || {
+        sent.set(true);
+        Ok(())
+    });
+    assert_eq!((began.unwrap_err(), sent.get()), (Unanswered::Lost, false));
+}
+
+#[test]
+fn operations_that_nobody_waits_for_are_bounded() {
+    let orders = Orders::default();
+    let ids: Vec<Ulid> = (0..LATE + 1).map(|_| begun(&orders, add(&["a"])).0).collect();
+    ids.iter().for_each(|id| orders.give_up(*id));
+    assert!(matches!(orders.outcome(ids[0], said(vec![])), Err(NotTaken::Unknown)));
+    assert!(orders.outcome(ids[1], said(vec![])).is_ok());
+}
+
+#[test]
+fn an_operation_that_failed_as_a_whole_says_why() {
+    let orders = Orders::default();
+    let (id, mut answer) = begun(&orders, add(&["a"]));
+    let whole = wire::Outcome { failure: Some(wire::Failure { message: "unknown kind".to_owned(), ..Default::default() }), ..said(vec![]) };
+    let taken = orders.outcome(id, whole).unwrap();
+    assert!(taken.effects.is_empty());
+    taken.tell();
+    assert!(matches!(answer.try_recv(), Ok(Err(Unanswered::Refused(f))) if f.message == "unknown kind"));
+}
+
+#[test]
+fn another_generation_than_the_one_asked_for_is_not_taken_for_it() {
+    let orders = Orders::default();
+    let (id, _answer) = begun(&orders, add(&["a"]));
+    assert!(orders.outcome(id, said(vec![done("a", 8)])).unwrap().effects.is_empty());
+}
