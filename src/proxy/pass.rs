@@ -287,7 +287,7 @@ impl<'a> Pass<'a> {
                 self.scan_request()?;
                 continue;
             }
-            match self.client.poll_fill(cx, LARGE) {
+            match self.client.poll_fill_body(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Fault::Client)),
                 Poll::Ready(Ok(_)) => self.touch(),
                 Poll::Pending => {
@@ -369,11 +369,9 @@ impl<'a> Pass<'a> {
                     } else if !self.origin.is_empty() {
                         self.down_ready = body.scan(self.origin.unread()).map_err(|_| Fault::Cut)?;
                     } else {
-                        match ready!(self.origin.poll_fill(cx, LARGE)) {
+                        match ready!(self.origin.poll_fill_body(cx)) {
                             Ok(0) if matches!(body, Body::UntilClose) => self.down = Down::Done,
                             Ok(0) | Err(_) => return Poll::Ready(Err(Fault::Cut)),
-                            // More than a small buffer at once: there is much to come.
-                            Ok(n) if n >= WITH_HEAD => self.origin.expect_much(),
                             Ok(_) => {}
                         }
                     }

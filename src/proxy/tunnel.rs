@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use super::link::{LARGE, Link};
+use super::link::Link;
 
 /// Until both directions have ended, or one broke.
 pub(super) async fn run(client: &mut Link, mut origin: Link) {
@@ -35,7 +35,7 @@ fn one_way(cx: &mut Context<'_>, from: &mut Link, to: &mut Link) -> Poll<std::io
             from.consume(n);
         }
         ready!(to.poll_flush(cx))?;
-        if ready!(from.poll_fill(cx, LARGE))? == 0 {
+        if ready!(from.poll_fill_body(cx))? == 0 {
             return to.poll_shutdown(cx);
         }
     }

@@ -45,7 +45,9 @@ impl Gate {
             let mut wire = self.kept.take().or_else(|| self.connect()).ok_or(End::Closed)?;
             let sent = std::io::Write::write_all(&mut wire.stream(), request.as_bytes());
             let answer = match sent {
-                Ok(()) => wire.message(),
+                Ok(()) => std::iter::repeat_with(|| wire.message())
+                    .find(|answer| !answer.as_ref().is_ok_and(|answer| answer.starts_with("HTTP/1.1 1")))
+                    .expect("it reads until there is one"),
                 Err(_) => Err(End::Reset),
             };
             let again = match &answer {
@@ -216,9 +218,7 @@ fn whatever_goes_wrong_behind_us_gate_is_given_no_reason_to_send_a_post_again() 
         let answer = gate.post("doomed");
         if !its_word {
             assert_eq!((gate.repeated, *count.lock().unwrap()), (0, 1), "{name}: {answer:?}");
-            if let Ok(answer) = answer.as_ref().map(|a| a.trim_start_matches("HTTP/1.1 103 Early Hints\r\n\r\n"))
-                && !answer.is_empty()
-            {
+            if let Ok(answer) = &answer {
                 assert!(json(answer)["message"].as_str().is_some_and(|message| !message.is_empty()), "{name}: {answer}");
             }
         }
