@@ -14,11 +14,11 @@ pub(super) struct Key {
     pub(super) list: bool,
 }
 
-const fn key(name: &'static str, default: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, default: &'static str) -> Key {
     Key { name, default, secret: false, list: false }
 }
 
-const fn secret(name: &'static str) -> Key {
+pub(super) const fn secret(name: &'static str) -> Key {
     Key { name, default: "", secret: true, list: false }
 }
 
@@ -120,7 +120,7 @@ pub(super) struct Unused {
     pub(super) why: &'static str,
 }
 
-const fn unused(name: &'static str, why: &'static str) -> Unused {
+pub(super) const fn unused(name: &'static str, why: &'static str) -> Unused {
     Unused { name, why }
 }
 

@@ -123,7 +123,7 @@ fn assemble(
     layers::lay_over(&mut properties, layer);
     names::judge(&properties, &mut findings);
 
-    let mut reader = Reader::new(&properties, variables, findings);
+    let mut reader = Reader::new(super::keys::KEYS, &properties, variables, findings);
     let host_name = variables.get("HOSTNAME").filter(|h| !h.is_empty()).cloned().or(host_name);
     let settings = build::settings(&mut reader, host_name);
     let Reader { findings, effective, .. } = reader;

@@ -7,6 +7,7 @@
 //! ones (`layers`, `profiles`), the environment over all (`names`); then each known key (`keys`) is read (`reader`,
 //! `placeholders`, `references`, `values`, `jdbc`) into the settings (`build`, `pools`).
 
+pub mod agent;
 mod build;
 mod channel;
 pub mod check;

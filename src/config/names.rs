@@ -133,12 +133,12 @@ pub(super) fn variable(key: &str) -> String {
     key.replace("[]", ".0").replace('*', "NAME").replace('.', "_").replace('-', "").to_ascii_uppercase()
 }
 
-fn did_you_mean(name: Option<String>) -> String {
+pub(super) fn did_you_mean(name: Option<String>) -> String {
     name.map_or_else(String::new, |n| format!(": did you mean {n}?"))
 }
 
 /// The known name that is the fewest slips away, if they are few.
-fn nearest(names: impl Iterator<Item = (String, String)>, given: &str) -> Option<String> {
+pub(super) fn nearest(names: impl Iterator<Item = (String, String)>, given: &str) -> Option<String> {
     // A distance costs the product of both lengths, and no key of ours is longer.
     if given.chars().count() > 120 {
         return None;
@@ -156,7 +156,7 @@ fn nearest(names: impl Iterator<Item = (String, String)>, given: &str) -> Option
 }
 
 /// Whether a canonical key of the properties is this documented one. An index stands for itself in both.
-fn is_key(key: &Key, given: &str) -> bool {
+pub(super) fn is_key(key: &Key, given: &str) -> bool {
     fn same(template: &[Segment<'_>], mut given: &str) -> bool {
         for (i, segment) in template.iter().enumerate() {
             if i > 0 && !matches!(segment, Segment::Index) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::{KEYS, Key};
+use super::keys::Key;
 use super::layers::{Properties, Property, below, canonical, canonical_key};
 use super::placeholders;
 use super::references::{self, Resolved};
@@ -12,6 +12,8 @@ use super::remark::{Effective, Findings, Origin, Remark};
 const MAX_ITEMS: usize = 1_000;
 
 pub(super) struct Reader<'a> {
+    /// All keys that may be read.
+    keys: &'static [Key],
     properties: &'a Properties,
     variables: &'a BTreeMap<String, String>,
     pub(super) findings: Findings,
@@ -27,8 +29,13 @@ pub(super) struct Given {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(properties: &'a Properties, variables: &'a BTreeMap<String, String>, findings: Findings) -> Self {
-        Self { properties, variables, findings, effective: Vec::new() }
+    pub(super) fn new(
+        keys: &'static [Key],
+        properties: &'a Properties,
+        variables: &'a BTreeMap<String, String>,
+        findings: Findings,
+    ) -> Self {
+        Self { keys, properties, variables, findings, effective: Vec::new() }
     }
 
     pub(super) fn mistake(&mut self, at: &Given, text: impl Into<String>) {
@@ -77,7 +84,7 @@ impl<'a> Reader<'a> {
         let property = self.properties.get(&canonical_key(name))?;
         // A URL holds a password behind its user, or as a parameter.
         let in_url = |text: &str| text.contains('@') || text.to_ascii_lowercase().contains("password");
-        let secret = name.ends_with("assword") || name.ends_with(".key") || (name.ends_with("jdbcUrl") && in_url(&property.text));
+        let secret = named(self.keys, name).is_some_and(|key| key.secret) || (name.ends_with("jdbcUrl") && in_url(&property.text));
         self.resolve(property, secret)
     }
 
@@ -133,7 +140,7 @@ impl<'a> Reader<'a> {
 
     /// As [`Reader::optional`], with the place.
     pub(super) fn located<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<(T, Given)> {
-        let key = known(name);
+        let key = self.known(name);
         let before = self.findings.mistakes.len();
         if let Some(given) = self.given(name) {
             match parse(given.text.trim()) {
@@ -194,7 +201,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a list: its items, or one text with commas.
     pub(super) fn list(&mut self, name: &str) -> Vec<String> {
-        let key = known(name);
+        let key = self.known(name);
         let canonical = canonical_key(name);
         let prefix = format!("{canonical}[");
         let mut items: Vec<(Option<usize>, &Property)> =
@@ -222,6 +229,10 @@ impl<'a> Reader<'a> {
         comma(key.default)
     }
 
+    fn known(&self, name: &str) -> &'static Key {
+        named(self.keys, name).expect("a key that is read stands in the table of keys")
+    }
+
     /// Notes what counts for a key.
     fn show(&mut self, key: &Key, name: &str, text: &str, origin: &Origin) {
         let value = if text.is_empty() {
@@ -244,7 +255,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The documented key that a concrete name is one of.
-fn known(name: &str) -> &'static Key {
+fn named(keys: &'static [Key], name: &str) -> Option<&'static Key> {
     let same = |key: &&Key| {
         let (mut given, mut template) = (name.split('.'), key.name.split('.'));
         loop {
@@ -261,7 +272,7 @@ fn known(name: &str) -> &'static Key {
             }
         }
     };
-    KEYS.iter().find(same).expect("a key that is read stands in the table of keys")
+    keys.iter().find(same)
 }
 
 #[cfg(test)]

@@ -221,7 +221,7 @@ pub struct Replica {
 }
 
 /// `fairlead.logging.*`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logging {
     /// `format`: `text` or `json`.
     pub json: bool,
