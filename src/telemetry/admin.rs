@@ -61,7 +61,11 @@ impl AdminState {
 ///
 /// `stop` should come last in a drain: until the last request is served, probes and the scraper still want answers.
 pub async fn serve(listener: TcpListener, state: AdminState, stop: CancellationToken) {
-    let router = router(state);
+    serve_router(listener, router(state), stop).await;
+}
+
+/// As [`serve`], for another router of that kind: small answers from memory.
+pub(crate) async fn serve_router(listener: TcpListener, router: Router, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     loop {

@@ -56,6 +56,11 @@ impl Metrics {
         register(self.registry.sub_registry_with_prefix("fairlead"))
     }
 
+    /// Lets the agent register under the original's names, which operators' dashboards know.
+    pub(crate) fn register_unprefixed(&mut self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.registry);
+    }
+
     /// Ends registration. What comes back is shared by whoever serves it.
     pub fn finish(self) -> Exposition {
         Exposition(Arc::new(self.registry))

@@ -4,9 +4,12 @@
 //! and names the file; after that a file that changes is read again, and one that has become unusable changes nothing ([`Watched`]).
 //! Names are always verified. A private key is in no log, no error and no `Debug`.
 //!
-//! [`front`] is what clients meet, [`agents`] what agents meet, [`upstream`] the way to Clouddriver.
+//! [`front`] is what clients meet, [`agents`] what agents meet, [`upstream`] the way to Clouddriver, `client` an agent's way to Fairlead
+//! and to clusters.
 
 pub mod agents;
+pub(crate) mod client;
+mod der;
 pub mod front;
 mod pem;
 pub mod upstream;
@@ -19,6 +22,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 pub use front::ClientAuth;
+pub(crate) use pem::File as Pem;
 pub use watched::{Files, Watched};
 
 /// What a file is there for.

@@ -16,14 +16,14 @@ use super::{FileError, Role, provider};
 const MAX_FILE: u64 = 1 << 20;
 
 /// A file as it was read.
-pub(super) struct File {
+pub(crate) struct File {
     role: Role,
     path: String,
     bytes: Vec<u8>,
 }
 
 impl File {
-    pub(super) fn read(role: Role, path: &Path) -> Result<Self, FileError> {
+    pub(crate) fn read(role: Role, path: &Path) -> Result<Self, FileError> {
         let name = path.display().to_string();
         let cannot = |why: String| FileError { role, path: name.clone(), why };
         let unreadable = |e: std::io::Error| cannot(format!("cannot be read ({e})"));
@@ -39,11 +39,16 @@ impl File {
         Ok(Self { role, path: name, bytes })
     }
 
+    /// What did not come from a file; `name` says what it is.
+    pub(crate) fn of(role: Role, name: &str, bytes: Vec<u8>) -> Self {
+        Self { role, path: name.to_owned(), bytes }
+    }
+
     pub(super) fn error(&self, why: impl Into<String>) -> FileError {
         FileError { role: self.role, path: self.path.clone(), why: why.into() }
     }
 
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, FileError> {
         let read = CertificateDer::pem_slice_iter(&self.bytes).collect::<Result<Vec<_>, _>>();
         let certificates = read.map_err(|_| self.error("holds PEM that cannot be read"))?;
         if certificates.is_empty() {

@@ -23,7 +23,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<StaticAccount> {
         let Some(account) = one(reader, &format!("kubernetes.accounts[{i}]")) else { continue };
         if let Some(first) = seen.insert(account.name.clone(), i) {
             let at = reader.place_of(&format!("kubernetes.accounts[{i}]"));
-            reader.mistake(&at, format!("has the name of kubernetes.accounts[{first}]: account names are unique over the whole installation"));
+            reader.mistake(
+                &at,
+                format!("has the name of kubernetes.accounts[{first}]: account names are unique over the whole installation"),
+            );
         }
         out.push(account);
     }
@@ -55,6 +58,7 @@ fn one(reader: &mut Reader<'_>, at: &str) -> Option<StaticAccount> {
     Some(StaticAccount {
         name: name?.into(),
         kubeconfig_file: file,
+        file_digest: None,
         kubeconfig,
         context,
         service_account,

@@ -48,7 +48,11 @@ fn control(reader: &mut Reader<'_>) -> Control {
         reader.warn(&at, "has no effect while clouddriver.insecure is true, which is the default: set it to false");
     }
     let token = reader.optional("clouddriver.auth.token", |text| {
-        if text.chars().all(|c| c.is_ascii_graphic()) { Ok(text.into()) } else { Err("holds what no token can: blanks or other than ASCII".into()) }
+        if text.chars().all(|c| c.is_ascii_graphic()) {
+            Ok(text.into())
+        } else {
+            Err("holds what no token can: blanks or other than ASCII".into())
+        }
     });
     if insecure && token.is_some() {
         let at = reader.place_of("clouddriver.auth.token");
@@ -62,8 +66,10 @@ fn control(reader: &mut Reader<'_>) -> Control {
         multiplier: reader.required("clouddriver.backoff.multiplier", thousandths),
         most: reader.required("clouddriver.backoff.maxDelay", nanoseconds),
     };
-    let (inner, outer) =
-        (reader.required("clouddriver.dynamicAccountsEnabled", values::boolean), reader.required("dynamicAccountsEnabled", values::boolean));
+    let (inner, outer) = (
+        reader.required("clouddriver.dynamicAccountsEnabled", values::boolean),
+        reader.required("dynamicAccountsEnabled", values::boolean),
+    );
     Control {
         host: host.into(),
         port,
@@ -125,7 +131,6 @@ fn kubernetes(reader: &mut Reader<'_>) -> Kubernetes {
         no_proxy: flag(reader, "kubernetes.noProxy"),
         service_account: reader.required_path("kubernetes.serviceAccountPath", |_| Ok(())),
         allow: Allow {
-            exec: flag(reader, "kubernetes.allowExec"),
             files: flag(reader, "kubernetes.allowFilePaths"),
             proxy_url: flag(reader, "kubernetes.allowProxyUrl"),
             metadata: flag(reader, "kubernetes.allowMetadataAddresses"),

@@ -33,7 +33,6 @@ pub(super) const KEYS: &[Key] = &[
     key("kubernetes.connectTimeoutMs", "10000"),
     key("kubernetes.maxConcurrentConnects", "16"),
     key("kubernetes.checkFrequencySeconds", "30"),
-    key("kubernetes.allowExec", "false"),
     key("kubernetes.allowFilePaths", "false"),
     key("kubernetes.allowProxyUrl", "false"),
     key("kubernetes.allowMetadataAddresses", "false"),

@@ -41,6 +41,25 @@ impl Sources {
     pub fn new(files: Vec<PathBuf>, variables: BTreeMap<String, String>) -> Self {
         Self { files, folder: PathBuf::from("/opt/armory/config"), variables }
     }
+
+    fn read(&self) -> (Texts, Vec<(String, String)>) {
+        if self.files.is_empty() { usual(&self.folder) } else { places::named(&self.files) }
+    }
+
+    /// Tells one content of the files from another, and a file that is there from one that is not.
+    pub fn digest(&self) -> [u8; 32] {
+        let (texts, unreadable) = self.read();
+        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for (name, text) in texts.iter().chain(&unreadable) {
+            context.update(&(name.len() as u64).to_le_bytes());
+            context.update(name.as_bytes());
+            context.update(&(text.len() as u64).to_le_bytes());
+            context.update(text.as_bytes());
+        }
+        let mut out = [0; 32];
+        out.copy_from_slice(context.finish().as_ref());
+        out
+    }
 }
 
 /// Reads the files. None at the usual place: defaults.
@@ -48,7 +67,7 @@ impl Sources {
 /// # Errors
 /// All mistakes at once.
 pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
-    let (texts, unreadable) = if sources.files.is_empty() { usual(&sources.folder) } else { places::named(&sources.files) };
+    let (texts, unreadable) = sources.read();
     let mut findings = Findings::default();
     findings.mistakes.extend(unreadable.into_iter().map(|(file, why)| Remark::file(&file, 0, why)));
     assemble(&texts, &sources.variables, findings)
@@ -158,4 +177,12 @@ fn without_indexes(key: &str) -> String {
         }
     }
     out
+}
+
+/// A whole file as text, of at most so many bytes.
+///
+/// # Errors
+/// Why it cannot be read, to follow its name.
+pub(crate) fn read_text(path: &std::path::Path, most: u64) -> Result<String, String> {
+    places::read_text(path, most)
 }

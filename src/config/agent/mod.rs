@@ -11,6 +11,7 @@ mod settings;
 mod surroundings;
 
 pub use keys::{documented, not_built};
+pub(crate) use load::read_text;
 pub use load::{Loaded, Sources, load, load_text};
 pub use settings::*;
 pub use surroundings::{ProxyUrl, Surroundings};

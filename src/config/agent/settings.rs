@@ -116,8 +116,6 @@ pub struct Kubernetes {
 /// `kubernetes.allow…`: what is refused in a kubeconfig by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
-    /// `allowExec`: programs that are run for credentials.
-    pub exec: bool,
     /// `allowFilePaths`: paths of the agent's disk, in definitions that came from Fairlead.
     pub files: bool,
     /// `allowProxyUrl`.
@@ -133,6 +131,8 @@ pub struct StaticAccount {
     pub name: Arc<str>,
     /// The kubeconfig's file.
     pub kubeconfig_file: Option<PathBuf>,
+    /// SHA-256 of what that file holds, by who looks after it: a changed file is another account.
+    pub file_digest: Option<[u8; 32]>,
     /// The kubeconfig's text, or base64 of it.
     pub kubeconfig: Option<SecretString>,
     /// The context in it; its own current one without.
@@ -154,8 +154,16 @@ pub struct StaticAccount {
 impl PartialEq for StaticAccount {
     fn eq(&self, other: &Self) -> bool {
         let text = |a: &Self| a.kubeconfig.as_ref().map(|t| t.expose_secret().to_owned());
-        (&self.name, &self.kubeconfig_file, &self.context, self.service_account, self.insecure, self.no_proxy)
-            == (&other.name, &other.kubeconfig_file, &other.context, other.service_account, other.insecure, other.no_proxy)
+        (&self.name, &self.kubeconfig_file, self.file_digest, &self.context, self.service_account, self.insecure, self.no_proxy)
+            == (
+                &other.name,
+                &other.kubeconfig_file,
+                other.file_digest,
+                &other.context,
+                other.service_account,
+                other.insecure,
+                other.no_proxy,
+            )
             && (&self.namespaces, &self.read, &self.write) == (&other.namespaces, &other.read, &other.write)
             && text(self) == text(other)
     }
