@@ -1,6 +1,7 @@
 //! Fairlead and its agents: the channel, the lifecycle, the agent itself.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
+mod agent;
 mod api;
 mod channel;
 mod dispatch;

@@ -43,17 +43,23 @@ pub(crate) struct Cluster {
     pub(super) access: Access,
     http: Client<Connector, Full<Bytes>>,
     shown: Shown,
+    refused: Refused,
     requests: Requests,
 }
 
 /// What the last connection showed: the first is the server's own.
 type Shown = Arc<Mutex<Arc<[CertificateDer<'static>]>>>;
 
+/// Why the server ended TLS after the handshake, as TLS 1.3 lets it. The HTTP library keeps that from who waits for an answer.
+type Refused = Arc<Mutex<Option<String>>>;
+
 impl Cluster {
     /// Connects with the first request.
     pub(crate) fn new(access: Access, requests: Requests) -> Self {
         let shown = Shown::default();
-        let connector = Connector { target: Arc::new(access.target.clone()), shown: Arc::clone(&shown) };
+        let refused = Refused::default();
+        let target = Arc::new(access.target.clone());
+        let connector = Connector { target, shown: Arc::clone(&shown), refused: Arc::clone(&refused) };
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -62,7 +68,7 @@ impl Cluster {
             .http2_keep_alive_interval(Duration::from_secs(10))
             .http2_keep_alive_timeout(Duration::from_secs(10))
             .build(connector);
-        Self { access, http, shown, requests }
+        Self { access, http, shown, refused, requests }
     }
 
     /// The certificates that the last connection showed.
@@ -160,14 +166,14 @@ impl Cluster {
             if let Some(e) = e.downcast_ref::<DialError>() {
                 return self.failure(e.reason, &format!("cannot be reached: {}{}", e.text, advice(e.reason)));
             }
-            if let Some(why) = e.downcast_ref::<std::io::Error>().and_then(late_refusal) {
-                let what = "the client certificate of the kubeconfig is not of its CA, or not valid: give a new one";
-                return self.failure(Reason::Tls, &format!("ended TLS: {why}; {what}"));
-            }
             if e.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
                 return self.failure(Reason::Server, "does not answer in HTTP: is it an API server?");
             }
             cause = e.source();
+        }
+        if let Some(why) = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let what = "the client certificate of the kubeconfig is not of its CA, or not valid: give a new one";
+            return self.failure(Reason::Tls, &format!("ended TLS: {why}; {what}"));
         }
         self.failure(Reason::Unreachable, "broke the connection before its answer")
     }
@@ -188,6 +194,7 @@ fn advice(reason: Reason) -> &'static str {
 struct Connector {
     target: Arc<Target>,
     shown: Shown,
+    refused: Refused,
 }
 
 impl tower::Service<Uri> for Connector {
@@ -200,41 +207,63 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { target, shown } = self.clone();
+        let Self { target, shown, refused } = self.clone();
         Box::pin(async move {
             let stream = dial(&target).await?;
             *shown.lock().unwrap_or_else(PoisonError::into_inner) = stream.certificates().into();
-            Ok(Wire(TokioIo::new(stream)))
+            Ok(Wire { stream: TokioIo::new(stream), refused })
         })
     }
 }
 
 /// A connection as hyper wants it.
-struct Wire(TokioIo<Stream>);
+struct Wire {
+    stream: TokioIo<Stream>,
+    refused: Refused,
+}
+
+impl Wire {
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut TokioIo<Stream>> {
+        Pin::new(&mut self.get_mut().stream)
+    }
+
+    /// Keeps why the server ended TLS.
+    fn heed<T>(&self, polled: Poll<std::io::Result<T>>) -> Poll<std::io::Result<T>> {
+        if let Poll::Ready(Err(e)) = &polled
+            && let Some(why) = late_refusal(e)
+        {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        }
+        polled
+    }
+}
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {
         let connected = Connected::new();
-        if self.0.inner().alpn() == Some(b"h2") { connected.negotiated_h2() } else { connected }
+        if self.stream.inner().alpn() == Some(b"h2") { connected.negotiated_h2() } else { connected }
     }
 }
 
 impl Read for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+        let polled = self.as_mut().stream().poll_read(cx, buf);
+        self.heed(polled)
     }
 }
 
 impl Write for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        let polled = self.as_mut().stream().poll_write(cx, buf);
+        self.heed(polled)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let polled = self.as_mut().stream().poll_flush(cx);
+        self.heed(polled)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+        self.stream().poll_shutdown(cx)
     }
 }
