@@ -71,7 +71,7 @@ fn control(reader: &mut Reader<'_>) -> Control {
         reader.required("dynamicAccountsEnabled", values::boolean),
     );
     Control {
-        host: host.into(),
+        host,
         port,
         tls: (!insecure).then_some(tls),
         token,
