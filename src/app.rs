@@ -19,6 +19,7 @@ use crate::api::front::{self, FrontLayer};
 use crate::api::{Api, BoxFuture, Settler};
 use crate::channel::{self, Agents, Channel};
 use crate::config::Settings;
+use crate::dispatch::{Bell, Desk};
 use crate::mirror::{self, Engine, MirrorStatus};
 use crate::proxy::{self, Selector, Stack, Upstream, respond::Respond, serve};
 use crate::source::Source;
@@ -179,11 +180,13 @@ impl App {
         }
         tasks.spawn(observe(store.clone(), engine.clone(), observed, stop.child_token()));
 
+        let bell = Bell::default();
         let (calls, called) = front::queue();
         let api = Api {
             store: store.clone(),
             settler: Arc::new(OpenIntents(engine.clone())),
             lookup: Arc::new(engine.source().clone()),
+            desk: Some(Desk::new(engine.clone(), bell.clone())),
             agents: agents.clone(),
             replica: settings.replica.id.as_str().into(),
             enabled: settings.dynamic_accounts_enabled,

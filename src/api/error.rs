@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::body::Faults;
+use crate::dispatch::desk;
 use crate::proxy::respond::error_bytes;
 use crate::{source, store};
 
@@ -18,6 +19,12 @@ pub(super) enum ApiError {
     MethodNotAllowed,
     #[error("neither Fairlead nor Clouddriver has a Kubernetes account of this name")]
     UnknownAccount,
+    #[error("Fairlead has no account of any of these names")]
+    NoneKnown,
+    #[error("Fairlead has no account of this name")]
+    NoSuchRow,
+    #[error("the account cannot be changed now; try again later")]
+    Desk(desk::Error),
     #[error("no agent of this name is connected to this replica")]
     UnknownAgent,
     #[error("{0}")]
@@ -41,9 +48,11 @@ impl ApiError {
         match self {
             Self::NotBuilt | Self::Off => (StatusCode::NOT_IMPLEMENTED, "UnsupportedOperationException"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "HttpRequestMethodNotSupportedException"),
-            Self::UnknownAccount | Self::UnknownAgent => (StatusCode::NOT_FOUND, "NotFoundException"),
+            Self::UnknownAccount | Self::UnknownAgent | Self::NoSuchRow => (StatusCode::NOT_FOUND, "NotFoundException"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "HttpMediaTypeNotSupportedException"),
-            Self::Body(_) | Self::Parameter { .. } | Self::Name => (StatusCode::BAD_REQUEST, "InvalidRequestException"),
+            Self::NoneKnown | Self::Body(_) | Self::Parameter { .. } | Self::Name => (StatusCode::BAD_REQUEST, "InvalidRequestException"),
+            Self::Desk(e) if !e.is_transient() => (StatusCode::INTERNAL_SERVER_ERROR, "DatabaseException"),
+            Self::Desk(_) => (StatusCode::SERVICE_UNAVAILABLE, "AccountUnavailableException"),
             Self::Store(e) if !e.is_transient() => (StatusCode::INTERNAL_SERVER_ERROR, "DatabaseException"),
             Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "DatabaseUnavailableException"),
             Self::Source(_) | Self::SourceSilent => (StatusCode::SERVICE_UNAVAILABLE, "ClouddriverUnavailableException"),
@@ -57,10 +66,14 @@ impl IntoResponse for ApiError {
         match &self {
             Self::Store(e) => tracing::warn!("API: {e}"),
             Self::Source(e) => tracing::warn!("API: {e}"),
+            Self::Desk(e) => tracing::warn!("API: {e}"),
             _ => {}
         }
         let (status, exception) = self.status();
         let message = match &self {
+            Self::Desk(e) if !e.is_transient() => {
+                "the account cannot be changed: Fairlead's own database refuses; the log says why".to_owned()
+            }
             Self::Store(e) if !e.is_transient() => "Fairlead's own database refuses the statement; the log says why".to_owned(),
             other => other.to_string(),
         };
@@ -78,5 +91,11 @@ impl From<store::Error> for ApiError {
 impl From<Faults> for ApiError {
     fn from(faults: Faults) -> Self {
         Self::Body(faults)
+    }
+}
+
+impl From<desk::Error> for ApiError {
+    fn from(e: desk::Error) -> Self {
+        Self::Desk(e)
     }
 }

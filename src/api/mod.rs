@@ -5,13 +5,13 @@
 //! [`crate::store::secrets`] before they are serialised, and errors name no value of the request.
 
 mod agents;
-#[allow(dead_code, reason = "the operations that change accounts come next")]
 mod body;
 mod error;
 pub mod front;
 mod query;
 mod read;
 mod view;
+mod write;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,9 +20,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
+use axum::routing::{MethodRouter, any, get, post};
 
 use crate::channel::Agents;
+use crate::dispatch::Desk;
 use crate::source::{self, Reading, Source};
 use crate::store::Store;
 use error::ApiError;
@@ -68,6 +69,8 @@ pub struct Api {
     pub settler: Arc<dyn Settler>,
     /// Clouddriver's side.
     pub lookup: Arc<dyn Lookup>,
+    /// What users ask for; `None`: this process changes no account, and answers 501.
+    pub desk: Option<Desk>,
     /// Who is connected.
     pub agents: Arc<dyn Agents>,
     /// This replica's name (`fairlead.replica.id`).
@@ -84,21 +87,32 @@ const LOOKUP_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
 impl Api {
     /// The routes. An operation of the contract that is not built yet answers 501, a method that is not of the contract 405.
     pub fn router(self) -> Router {
-        let account = || with_later(get(read::one), MethodFilter::DELETE, "GET, HEAD, OPTIONS");
+        let accounts = || {
+            let routes = get(read::list).post(write::take).patch(write::change).delete(write::delete);
+            known(routes, "GET, HEAD, POST, PATCH, DELETE, OPTIONS")
+        };
+        let account = || known(get(read::one).delete(write::delete_one), "GET, HEAD, DELETE, OPTIONS");
+        // An account may have this name too.
+        let dynamic = || {
+            let routes = post(write::create).put(write::update).patch(write::change).merge(get(read::one)).delete(write::delete_one);
+            known(routes, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+        };
         let handled = || known(get(read::handled), "GET, HEAD, OPTIONS");
-        let changes = MethodFilter::POST.or(MethodFilter::PATCH).or(MethodFilter::DELETE);
+        let agents = || known(get(agents::list), "GET, HEAD, OPTIONS");
         Router::new()
-            .route("/armory/accounts", with_later(get(read::list), changes, "GET, HEAD, OPTIONS"))
-            .route("/armory/accounts/", known(get(read::list), "GET, HEAD, OPTIONS"))
-            .route("/armory/accounts/dynamic", with_later(get(read::one), changes.or(MethodFilter::PUT), "GET, HEAD, OPTIONS"))
+            .route("/armory/accounts", accounts())
+            .route("/armory/accounts/", accounts())
+            .route("/armory/accounts/dynamic", dynamic())
+            .route("/armory/accounts/dynamic/", dynamic())
             .route("/armory/accounts/{name}", account())
             .route("/armory/accounts/{name}/", account())
             .route("/agents/kubernetes/accounts/{name}", handled())
             .route("/agents/kubernetes/accounts/{name}/", handled())
             .route("/agents/kubernetes/accounts/{name}/namespaces", known(get(read::namespaces), "GET, HEAD, OPTIONS"))
-            .route("/armory/agents", known(get(agents::list), "GET, HEAD, OPTIONS"))
-            .route("/armory/agents/", known(get(agents::list), "GET, HEAD, OPTIONS"))
+            .route("/armory/agents", agents())
+            .route("/armory/agents/", agents())
             .route("/armory/agents/{id}", known(get(agents::one), "GET, HEAD, OPTIONS"))
+            .route("/armory/agent/assignments", known(post(write::assign), "POST, OPTIONS"))
             .route("/armory/agent/{id}/disconnect", known(post(agents::disconnect), "POST, OPTIONS"))
             // Not an agent of this name.
             .route("/armory/agent/operations/{*rest}", any(|| async { ApiError::NotBuilt }))
@@ -114,10 +128,6 @@ impl Api {
 /// With an answer to OPTIONS that says what is built.
 fn known(routes: MethodRouter<Api>, allow: &'static str) -> MethodRouter<Api> {
     routes.options(move || async move { (http::StatusCode::NO_CONTENT, [(http::header::ALLOW, allow)]) })
-}
-
-fn with_later(routes: MethodRouter<Api>, later: MethodFilter, allow: &'static str) -> MethodRouter<Api> {
-    known(routes, allow).merge(on(later, || async { ApiError::NotBuilt }))
 }
 
 /// The feature's switch stands before each account endpoint, built or not.

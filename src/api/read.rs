@@ -57,7 +57,7 @@ fn shown(api: &Api, row: &AccountRow) -> Value {
     view::account(row, agents::of_account(&*api.agents, &row.name))
 }
 
-fn decoded(name: Name) -> Result<String, ApiError> {
+pub(super) fn decoded(name: Name) -> Result<String, ApiError> {
     name.map(|Path(name)| name).map_err(|_| ApiError::Name)
 }
 

@@ -31,6 +31,7 @@ pub(super) fn account(row: &AccountRow, agents: Vec<Value>) -> Value {
         "source": source,
         "config": config,
         "zoneId": row.zone_id,
+        "zoneFound": row.zone_found,
         "agents": agents,
         "lastAssignmentMsg": error,
         "connections": connections,
@@ -93,10 +94,14 @@ fn text(map: &Map<String, Value>) -> String {
     serde_json::to_string(map).unwrap_or_default()
 }
 
-/// Lists of roles by what they permit; whatever has another shape is left out.
+/// Lists of roles by what they permit, from Clouddriver's object or an agent's list of such; whatever has another shape is left out.
 fn permissions(map: &Map<String, Value>) -> Option<Value> {
-    let found = map.get("permissions")?.as_object()?;
-    let lists = found.iter().filter_map(|(right, roles)| {
+    let found: Vec<&Map<String, Value>> = match map.get("permissions")? {
+        Value::Object(map) => vec![map],
+        Value::Array(items) => items.iter().filter_map(Value::as_object).collect(),
+        _ => return None,
+    };
+    let lists = found.into_iter().flatten().filter_map(|(right, roles)| {
         let roles: Vec<&Value> = roles.as_array()?.iter().filter(|r| r.is_string()).collect();
         Some((right.clone(), json!(roles)))
     });

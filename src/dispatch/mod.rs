@@ -2,6 +2,8 @@
 
 mod ask;
 mod bell;
+pub mod desk;
 
 pub use ask::{Ask, Zone};
 pub use bell::Bell;
+pub use desk::Desk;

@@ -100,6 +100,8 @@ pub struct NameFacts {
 pub enum Trigger {
     /// For its intents.
     Intents,
+    /// For them, and to bring the account in: a user or the scanner asked for it by name.
+    Take,
     /// A pass over everything came by.
     Pass {
         /// Changes may have gone unjournalled.
@@ -251,8 +253,8 @@ pub fn decide(
         (None, Some(m)) => {
             let asked = match trigger {
                 // An adopted row that never saw its R may never have had one: only a deletion takes it.
-                Trigger::Intents if m.incarnation.is_none() => delete,
-                Trigger::Intents => intents.iter().any(|i| matches!(i.known, Known::Ok | Known::Unknown)),
+                Trigger::Intents | Trigger::Take if m.incarnation.is_none() => delete,
+                Trigger::Intents | Trigger::Take => intents.iter().any(|i| matches!(i.known, Known::Ok | Known::Unknown)),
                 Trigger::Pass { may_remove, .. } => delete || (may_remove && m.incarnation.is_some()),
             };
             drift = !asked;
@@ -285,7 +287,7 @@ pub fn decide(
             let put_since = open_now
                 .iter()
                 .any(|(id, method)| matches!(method, Method::Put | Method::PutNamed) && !intents.iter().any(|i| i.id == *id));
-            if claim {
+            if claim || trigger == Trigger::Take {
                 Action::Insert { after_gap: false }
             } else if unjournalled && put_since {
                 undecided = true;

@@ -19,11 +19,13 @@ mod pass;
 mod recover;
 pub mod registry;
 pub mod settle;
+pub mod take;
 
 pub use change::{Announced, Change, Journal, Method, Outcome, Refusal, Ticket, Verdict};
 pub use engine::{Engine, MirrorStatus};
 pub use handle::Handle;
 pub use metrics::Metrics;
+pub use take::{Take, Taken};
 
 /// The file in `interceptor.stateDir` that remembers a gap while no database does.
 pub const MARKER: &str = "fairlead-gap";

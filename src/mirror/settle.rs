@@ -18,6 +18,7 @@ use ulid::Ulid;
 use super::Method;
 use super::decide::{Action, Decision, IntentFacts, Known, MirrorFacts, NameFacts, PreImage, RowFacts, Trigger, decide};
 use super::engine::Engine;
+use super::take::{Take, Taken};
 use crate::account::{Incarnation, Origin, Status};
 use crate::source::{self, Reading, SourceRow};
 use crate::store::journal::{self, IntentRow, NameSnapshot};
@@ -41,6 +42,8 @@ pub struct Settled {
     pub unreadable: bool,
     /// Open intents for which this was the reading that showed nothing of them.
     pub unexplained: Vec<Ulid>,
+    /// What it was for whoever asked for the account by its name.
+    pub taken: Taken,
 }
 
 /// Why a settling has to be tried again.
@@ -77,8 +80,19 @@ impl Engine {
     ///
     /// Dropped half-way, the transaction is rolled back or was done; both are fine.
     pub(super) async fn settle(&self, name: &str, trigger: Trigger, extra: &[IntentFacts]) -> Result<Settled, Error> {
+        self.settle_with(name, trigger, extra, None).await
+    }
+
+    /// As [`Engine::settle`]; with [`Trigger::Take`], `take` says how the account enters.
+    pub(super) async fn settle_with(
+        &self,
+        name: &str,
+        trigger: Trigger,
+        extra: &[IntentFacts],
+        take: Option<&Take>,
+    ) -> Result<Settled, Error> {
         for _ in 0..MAX_ROUNDS {
-            match self.settle_once(name, trigger, extra).await {
+            match self.settle_once(name, trigger, extra, take).await {
                 Ok(Round::Done(settled)) => return Ok(settled),
                 Ok(Round::Again { lost_race: true }) => self.metrics.lost_races.inc(),
                 Ok(Round::Again { lost_race: false }) => continue,
@@ -90,7 +104,7 @@ impl Engine {
         Err(Error::Busy)
     }
 
-    async fn settle_once(&self, name: &str, trigger: Trigger, extra: &[IntentFacts]) -> Result<Round, Error> {
+    async fn settle_once(&self, name: &str, trigger: Trigger, extra: &[IntentFacts], take: Option<&Take>) -> Result<Round, Error> {
         let db = self.store.main();
         let snapshot = journal::snapshot(db, name).await?;
         let (mut intents, own) = self.facts(name, &snapshot);
@@ -119,6 +133,7 @@ impl Engine {
                     undecided: false,
                     unreadable: true,
                     unexplained: vec![],
+                    taken: Taken::Unreadable,
                 }));
             }
         };
@@ -159,7 +174,14 @@ impl Engine {
             deleting: m.deleting,
         });
         let decision = decide(row_facts.as_ref(), m_facts.as_ref(), &name_facts, &intents, &open_now, trigger);
-        let gone = match self.apply(&mut tx, name, row.as_ref(), definition.as_ref(), m.as_ref(), &decision).await {
+        let taken = match (decision.action, &m, take) {
+            (Action::Insert { .. }, ..) => Taken::Entered,
+            // By a round of ours whose commit was not known to be done.
+            (_, Some(m), Some(take)) if m.generation == take.generation() => Taken::Entered,
+            (_, Some(_), _) => Taken::There,
+            (_, None, _) => Taken::Absent,
+        };
+        let gone = match self.apply(&mut tx, name, row.as_ref(), definition.as_ref(), m.as_ref(), &decision, take).await {
             // The row is what it is: trying again would not make it smaller.
             Err(Error::Definition(e @ mirrored::WriteError::Unstorable(_))) => {
                 tx.rollback().await;
@@ -215,6 +237,7 @@ impl Engine {
             undecided: decision.undecided || (decision.again && !gone),
             unreadable: false,
             unexplained,
+            taken,
         }))
     }
 
@@ -279,6 +302,7 @@ impl Engine {
         m.mode == self.source.mode() && self.store.open_definition(&m.name, &m.definition).is_ok_and(|v| v == *definition)
     }
 
+    #[allow(clippy::too_many_arguments)]
     async fn apply(
         &self,
         tx: &mut crate::store::db::Tx<'_>,
@@ -287,6 +311,7 @@ impl Engine {
         definition: Option<&Value>,
         m: Option<&MirrorRow>,
         decision: &Decision,
+        take: Option<&Take>,
     ) -> Result<bool, Error> {
         let status = if self.settings.activate { Status::ToMigrate } else { Status::Inactive };
         let mut gone = false;
@@ -301,32 +326,24 @@ impl Engine {
         }
         let (Some(row), Some(definition)) = (row, definition) else { return Ok(gone) };
         match decision.action {
-            Action::Insert { after_gap } => {
+            Action::Insert { .. } | Action::Replace => {
+                let after_gap = decision.action == Action::Insert { after_gap: true };
+                let take = take.filter(|_| decision.action != Action::Replace);
                 let new = NewRow {
                     name: &row.id,
-                    origin: Origin::Interceptor,
+                    origin: take.map_or(Origin::Interceptor, |t| t.origin),
                     incarnation: row.incarnation.0,
-                    // Nobody acknowledged it to us, so nothing goes on by itself.
-                    status: if after_gap { Status::Inactive } else { status },
+                    // After a gap nobody acknowledged it to us, so nothing goes on by itself.
+                    status: take.map_or(if after_gap { Status::Inactive } else { status }, |t| t.status),
                     mode: self.source.mode(),
                     after_gap,
                     definition,
+                    zone: take.and_then(|t| t.zone.as_deref()),
+                    overlay: take.and_then(|t| t.overlay.as_ref()),
+                    generation: take.map_or_else(journal::fresh_generation, Take::generation),
                 };
                 mirrored::insert(&self.store, tx, &new).await?;
-                info!(account = row.id, after_gap, "entered the mirror");
-            }
-            Action::Replace => {
-                let new = NewRow {
-                    name: &row.id,
-                    origin: Origin::Interceptor,
-                    incarnation: row.incarnation.0,
-                    status,
-                    mode: self.source.mode(),
-                    after_gap: false,
-                    definition,
-                };
-                mirrored::insert(&self.store, tx, &new).await?;
-                info!(account = row.id, "entered the mirror anew");
+                info!(account = row.id, origin = new.origin.as_str(), after_gap, "entered the mirror");
             }
             Action::Update | Action::Relink => {
                 if let Some(m) = m {
@@ -397,6 +414,7 @@ impl Engine {
             undecided: false,
             unreadable: true,
             unexplained: vec![],
+            taken: Taken::Unreadable,
         }))
     }
 

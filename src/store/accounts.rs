@@ -57,6 +57,8 @@ pub struct AccountRow {
     pub key_id: Option<String>,
     /// Epoch milliseconds of the row's making.
     pub created: Option<i64>,
+    /// The zone was found by offering the account to every zone, not given.
+    pub zone_found: bool,
 }
 
 impl std::fmt::Debug for AccountRow {
@@ -122,6 +124,7 @@ impl AccountRow {
             sent: int(22)?.unwrap_or(0) != 0,
             key_id: text(23)?,
             created: int(24)?,
+            zone_found: int(29)?.unwrap_or(0) != 0,
         })
     }
 }

@@ -54,6 +54,12 @@ pub struct NewRow<'a> {
     pub after_gap: bool,
     /// The definition.
     pub definition: &'a Value,
+    /// The zone that was given for it.
+    pub zone: Option<&'a str>,
+    /// Fairlead's layer.
+    pub overlay: Option<&'a Value>,
+    /// Its generation.
+    pub generation: i64,
 }
 
 /// Why a row was not written.
@@ -141,7 +147,10 @@ pub async fn insert(store: &Store, tx: &mut Tx<'_>, row: &NewRow<'_>) -> std::re
         "fl_wanted",
         "fl_since",
         "fl_due",
+        "zone_id",
+        "fl_overlay",
     ]);
+    let overlay = row.overlay.map(|o| store.seal_overlay(row.name, o)).transpose()?;
     let now = super::journal::first_int(store.main(), &tx.fetch("select {now}", args![]).await?)?;
     let values = args![
         row.name,
@@ -154,14 +163,16 @@ pub async fn insert(store: &Store, tx: &mut Tx<'_>, row: &NewRow<'_>) -> std::re
         row.origin.as_str(),
         row.incarnation,
         row.mode,
-        fresh_generation(),
+        row.generation,
         row.after_gap,
         0_i64,
         key,
         now,
         Wanted::of(None, row.status).as_str(),
         now,
-        now.filter(|_| lifecycle::is_transient(row.status))
+        now.filter(|_| lifecycle::is_transient(row.status)),
+        row.zone,
+        overlay
     ];
     tx.exec_dynamic(&sql, values).await?;
     if !row.after_gap {

@@ -87,6 +87,7 @@ impl Running {
             store: store.clone(),
             settler: Arc::new(settler),
             lookup: Arc::new(Clouddriver),
+            desk: None,
             agents: Arc::new(fairlead::channel::Nobody),
             replica: "r1".into(),
             enabled,

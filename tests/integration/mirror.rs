@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fairlead::account::{Origin, Status};
 use fairlead::config::{Database, Deny, DenyAction, FailurePolicy, Interceptor, Replica, SourceConfig};
-use fairlead::mirror::{Change, Engine, Handle, Journal, Method, Metrics, Outcome, Refusal, Ticket, Verdict};
+use fairlead::mirror::{Change, Engine, Handle, Journal, Method, Metrics, Outcome, Refusal, Take, Taken, Ticket, Verdict};
 use fairlead::source::Source;
 use fairlead::store::Store;
 use ulid::Ulid;
@@ -273,6 +274,28 @@ async fn a_reading_that_was_overtaken_is_never_applied() {
         held.exec("commit").await;
         w.at_rest(&[&r]).await;
         assert_eq!(w.mirror().await, Vec::<String>::new(), "{server:?}: v2 came back from the dead");
+    }
+}
+
+/// Trace 11: what was read before a deletion settled is not brought in after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_deleted_while_it_is_taken_over_does_not_enter() {
+    for server in SERVERS {
+        let w = World::new(server).await;
+        let r = w.replica("r1").await;
+        let take = Take::new(Origin::Migrated, Status::Inactive);
+        assert_eq!(r.engine.take("a", &take).await.expect("read"), Taken::Absent, "{server:?}");
+        let mut held = holder(&w.db).await;
+        held.exec("update fairlead_names set touched_ms = touched_ms where name_key = 'a'").await;
+        w.put_row("a", "kubernetes", "v1", 1_000, 1_000).await;
+        let engine = r.engine.clone();
+        let taking = tokio::spawn(async move { engine.take("a", &take).await });
+        waits_for_a_lock(&w.db).await;
+        w.drop_row("a").await;
+        held.exec("update fairlead_names set gen = 7 where name_key = 'a'").await;
+        held.exec("commit").await;
+        assert_eq!(taking.await.expect("no panic").expect("read"), Taken::Absent, "{server:?}");
+        assert_eq!(w.mirror().await, Vec::<String>::new(), "{server:?}");
     }
 }
 

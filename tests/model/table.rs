@@ -102,7 +102,8 @@ pub fn decide(f: &Facts) -> Decision {
     let open: Vec<(Ulid, RealMethod)> =
         (0..CHANGES).filter(|i| open.contains(&id(*i))).map(|i| (id(i), method(f.changes[i].method))).collect();
     let trigger = match f.purpose {
-        Purpose::Intents | Purpose::Take => Trigger::Intents,
+        Purpose::Intents => Trigger::Intents,
+        Purpose::Take => Trigger::Take,
         Purpose::Pass => Trigger::Pass { gap: None, may_remove: false },
         Purpose::GapPass => Trigger::Pass { gap: Some(Gap { since: time(2), ok_until: 0 }), may_remove: true },
     };
@@ -155,8 +156,6 @@ fn translate(f: &Facts, row: Option<Row>, d: &real::Decision) -> Decision {
         (real::Action::Relink, Some(row)) => Step::Relink(row),
     };
     match (row, f.mirror) {
-        // `POST /armory/accounts` is its user's own wish.
-        (Some(row), None) if f.purpose == Purpose::Take => step = Step::Claim(row),
         (Some(row), Some(m)) if linked.is_some_and(|inc| inc != row.inc) => match f.mutant {
             Mutant::RowAndMirrorMeanUpdate => step = Step::Relink(row),
             Mutant::DyingRowIsUpdated if m.status == Status::Deleting => step = Step::Relink(row),

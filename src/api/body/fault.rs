@@ -26,12 +26,6 @@ impl Pointer {
         at
     }
 
-    pub(super) fn index(&self, index: usize) -> Self {
-        let mut at = self.clone();
-        at.push_index(index);
-        at
-    }
-
     pub(super) fn push_key(&mut self, key: &str) {
         // What looks like no field's name may be anything: a secret that slipped to the left of its colon.
         let plain = key.len() <= 48 && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));

@@ -5,7 +5,7 @@ use fairlead::channel::HeldState;
 use serde_json::json;
 
 use super::crowd::held;
-use super::rig::{CANARY, Rig};
+use super::rig::{CANARY, Rig, World};
 
 async fn row(rig: &Rig, name: &str, definition: &serde_json::Value) {
     let shape = rig.store.ready().expect("ready");
@@ -17,7 +17,8 @@ async fn row(rig: &Rig, name: &str, definition: &serde_json::Value) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_are_listed_in_the_contracts_shape() {
-    let rig = Rig::sqlite(true).await;
+    let world = World::sqlite().await;
+    let rig = world.replica("replica-1").await;
     assert_eq!(rig.json("/armory/agents").await, (200, json!([])));
     rig.crowd.comes("pod-b", 1_769_860_800_123, vec![("z", held(HeldState::Standby, None)), ("a", held(HeldState::Watching, None))]);
     rig.crowd.comes("pod-a", 0, vec![]);
@@ -35,7 +36,8 @@ async fn agents_are_listed_in_the_contracts_shape() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_is_disconnected_by_its_name_with_any_body_of_the_contract_or_none() {
-    let rig = Rig::sqlite(true).await;
+    let world = World::sqlite().await;
+    let rig = world.replica("replica-1").await;
     for body in [None, Some("{}"), Some(r#"{"clusterDriven":false,"origin":"me","timestamp":1769860800123}"#)] {
         rig.crowd.comes("pod-a", 0, vec![]);
         let answer = rig.ask("POST", "/armory/agent/pod-a/disconnect", body).await;
@@ -56,7 +58,8 @@ async fn an_agent_is_disconnected_by_its_name_with_any_body_of_the_contract_or_n
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_shows_the_agents_that_have_it_and_where_it_came_from() {
-    let rig = Rig::sqlite(true).await;
+    let world = World::sqlite().await;
+    let rig = world.replica("replica-1").await;
     row(&rig, "a", &json!({"name": "a", "kubeconfigFile": "/there", "kubeconfigContents": CANARY})).await;
     rig.crowd.comes("pod-a", 0, vec![("a", held(HeldState::Watching, None))]);
     rig.crowd.comes("pod-b", 0, vec![("a", held(HeldState::Standby, None)), ("b", held(HeldState::Watching, None))]);
@@ -73,7 +76,8 @@ async fn an_account_shows_the_agents_that_have_it_and_where_it_came_from() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_accounts_namespaces_are_those_that_its_agents_see() {
-    let rig = Rig::sqlite(true).await;
+    let world = World::sqlite().await;
+    let rig = world.replica("replica-1").await;
     row(&rig, "a", &json!({"name": "a", "namespaces": ["defined", 7]})).await;
     let target = "/agents/kubernetes/accounts/a/namespaces";
     assert_eq!(rig.json(target).await, (200, json!(["defined"])), "nobody is connected");
@@ -90,7 +94,8 @@ async fn an_accounts_namespaces_are_those_that_its_agents_see() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_dynamic_accounts_off_agents_are_still_shown() {
-    let rig = Rig::sqlite(false).await;
+    let world = World::sqlite().await;
+    let rig = world.switched_off().await;
     rig.crowd.comes("pod-a", 0, vec![]);
     assert_eq!(rig.json("/armory/agents").await.0, 200);
     assert_eq!(rig.ask("POST", "/armory/agent/pod-a/disconnect", None).await.status, 200);

@@ -1,5 +1,10 @@
 //! The accounts API through the proxy's own listener, on real tables.
 
 mod agents;
+mod beside;
 mod crowd;
+mod hostile;
 mod rig;
+mod states;
+mod take;
+mod whole;
