@@ -45,6 +45,7 @@ lint: ## Format, clippy with warnings denied, dependencies
 	$(STEP) "rustfmt: fuzz targets" cargo fmt --check --manifest-path fuzz/Cargo.toml
 	$(STEP) "clippy" cargo clippy --locked --all-targets --all-features -- -D warnings
 	$(STEP) "price bench: format, clippy, tests" scripts/price.sh check
+	$(STEP) "crowd bench: format, clippy, tests" scripts/crowd.sh check
 	$(STEP) "cargo deny: bans, licences, sources" cargo deny --locked check bans licenses sources
 	$(STEP) "cargo deny: advisories" scripts/advisories.sh
 	$(STEP) "cargo machete: unused dependencies" cargo machete
@@ -79,6 +80,10 @@ bench: databases ## Measure: a mirrored POST against a direct one, and the mirro
 bench-proxy: build ## Measure: what the proxy costs, beside nginx and HAProxy (docs/performance.md)
 	$(STEP) "install: nginx and HAProxy" scripts/install.sh proxies
 	$(STEP) "price" scripts/price.sh run
+
+.PHONY: bench-agents
+bench-agents: build databases ## Measure: what agents cost, ten thousand of them and as many accounts (docs/performance.md)
+	$(STEP) "crowd" bash -c 'eval "$$(tests/databases.sh env)"; exec scripts/crowd.sh run'
 
 .PHONY: profile
 profile: ## Where the proxy spends its time under load (docs/performance.md)
