@@ -6,6 +6,7 @@ mod api;
 mod channel;
 mod dispatch;
 mod scripted_agent;
+mod simulation;
 mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
