@@ -21,6 +21,7 @@ mod storm;
 #[path = "../support/mod.rs"]
 mod support;
 mod through_gate;
+mod tls;
 mod unknown;
 mod world;
 
@@ -70,6 +71,7 @@ async fn run() -> i32 {
             let world = World::new(clouddriver, place).await;
             paths::run(&report, &world).await;
         }
+        tls::suite(&report, newest).await;
     }
     report.end()
 }

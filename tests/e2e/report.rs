@@ -137,7 +137,7 @@ enum Kind {
 impl Kind {
     fn of(word: &str) -> Self {
         match word {
-            "mariadb" | "postgres" | "strict" => Self::Server,
+            "mariadb" | "postgres" | "strict" | "tls" => Self::Server,
             _ if word.starts_with(|c: char| c.is_ascii_digit()) => Self::Generation,
             _ => Self::Suite,
         }

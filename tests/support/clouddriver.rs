@@ -60,18 +60,30 @@ const START: Duration = Duration::from_secs(600);
 impl Clouddriver {
     /// Starts it on a new database and waits until it answers. `more`: YAML laid over the configuration.
     pub async fn start(generation: &Generation, server: Server, more: &str) -> Self {
+        let port = free_port();
+        Self::start_at(generation, server, port, port, more).await
+    }
+
+    /// As [`Clouddriver::start`], with TLS at the second port of its answer; `ssl` is what it has of `server.ssl`. What tests ask
+    /// it themselves they ask without.
+    pub async fn start_with_tls(generation: &Generation, server: Server, ssl: &str) -> (Self, u16) {
+        let (port, tls_port) = (free_port(), free_port());
+        let more = format!("server.ssl: {ssl}\ndefault.legacyServerPort: {port}");
+        (Self::start_at(generation, server, port, tls_port, &more).await, tls_port)
+    }
+
+    async fn start_at(generation: &Generation, server: Server, port: u16, server_port: u16, more: &str) -> Self {
         let mut database = TestDatabase::create(server, "cd").await;
         let user = database.clouddriver_user().await;
         let (database_host, database_port) = server.address();
         let before_database = Relay::start(&database_host, database_port).await;
         let jdbc = database.jdbc_at("127.0.0.1", before_database.port);
-        let port = free_port();
         let name = format!("clouddriver-{}-{}-{port}", generation.name, server.word());
         let folder = folder(&name);
         let kubectl = folder.join("kubectl");
         std::fs::write(&kubectl, "#!/bin/sh\nsleep 0.05\necho '{\"kind\":\"List\",\"items\":[]}'\n").expect("a script");
         std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).expect("a script that runs");
-        std::fs::write(folder.join("clouddriver.yml"), yaml(generation, server, &jdbc, &user, port, &kubectl, more))
+        std::fs::write(folder.join("clouddriver.yml"), yaml(generation, server, &jdbc, &user, server_port, &kubectl, more))
             .expect("a configuration file");
         let mut command = Command::new("sh");
         // exec: so that the process we kill is Clouddriver itself.

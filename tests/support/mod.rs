@@ -4,6 +4,7 @@
 #![allow(dead_code, missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agent;
+pub mod certificates;
 pub mod clouddriver;
 pub mod databases;
 pub mod gate;

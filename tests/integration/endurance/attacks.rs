@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use tokio::process::Command;
 
 use super::origin::{NEVER, Origin, before, header, until};
-use crate::proxy::tls::certificates::{Ca, Folder};
+use crate::support::certificates::{Ca, Folder};
 use crate::support::http;
 use crate::support::process::Fairlead;
 

@@ -1,6 +1,5 @@
 //! TLS in front and towards Clouddriver. Certificates are made here, so that no private key lies in the repository.
 
-pub mod certificates;
 mod files;
 mod front;
 mod story;
@@ -14,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
-use self::certificates::{Ca, Pair};
+use crate::support::certificates::{Ca, Pair};
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())

@@ -2,7 +2,7 @@
 
 use fairlead::config::load_text;
 
-use super::certificates::{Ca, Folder};
+use crate::support::certificates::{Ca, Folder};
 
 /// What is told of a configuration that cannot be used.
 fn mistakes(yaml: &str) -> Vec<String> {

@@ -11,8 +11,8 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::super::raw::{End, GET, NEVER, OK, Origin, Proxy, Wire, drain, json};
-use super::certificates::{Ca, Folder, Pair};
 use super::{chain, client, connection, counted};
+use crate::support::certificates::{Ca, Folder, Pair};
 
 /// A data plane that speaks TLS, with its CA and its files.
 struct Front {

@@ -12,8 +12,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::certificates::{Ca, Folder};
 use super::{client, server};
+use crate::support::certificates::{Ca, Folder};
 
 /// Takes TLS off before `to`.
 async fn taking_off(acceptor: TlsAcceptor, to: SocketAddr) -> SocketAddr {

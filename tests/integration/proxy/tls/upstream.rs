@@ -8,8 +8,8 @@ use fairlead::tls::{Role, Watched};
 use rustls::ServerConfig;
 
 use super::super::raw::{End, GET, OK, Origin, Proxy, Wire, json};
-use super::certificates::{Ca, Folder, Pair};
 use super::{accepted, counted, server};
+use crate::support::certificates::{Ca, Folder, Pair};
 
 const POST: &str = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi";
 
