@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret as _;
 use tokio::task::JoinHandle;
 
-use super::dial::{Target, dial};
+use super::dial::{Refusal, Target, dial};
 use crate::config::agent::{Control, ControlTls, Surroundings};
 use crate::tls::client::{Client, Trust};
 use crate::tls::{FileError, Pem, Role};
@@ -40,7 +40,7 @@ pub(super) type Carrier = JoinHandle<Result<(), hyper::Error>>;
 ///
 /// # Errors
 /// What failed, in words that name hosts.
-pub(super) async fn connect(control: &Control, surroundings: &Surroundings) -> Result<(Link, Carrier), String> {
+pub(super) async fn connect(control: &Control, surroundings: &Surroundings) -> Result<(Link, Carrier, Refusal), String> {
     let shown = format!("{}:{}", control.host, control.port);
     let proxy = if control.no_proxy { None } else { surroundings.proxy_to(true, &control.host, control.port).cloned() };
     let tls = match control.tls.clone() {
@@ -64,6 +64,7 @@ pub(super) async fn connect(control: &Control, surroundings: &Surroundings) -> R
              not Fairlead's port for agents"
         ));
     }
+    let refusal = stream.refusal();
     let (send, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .adaptive_window(false)
@@ -80,7 +81,7 @@ pub(super) async fn connect(control: &Control, surroundings: &Surroundings) -> R
         value.set_sensitive(true);
         Some(value)
     });
-    Ok((Link { send, token }, tokio::spawn(connection)))
+    Ok((Link { send, token }, tokio::spawn(connection), refusal))
 }
 
 /// The files are read at each connection, so changed ones count from then on.

@@ -20,13 +20,13 @@ use tracing::{debug, info, warn};
 
 use super::accounts::Outcome;
 use super::chunks::{self, Assembly};
+use super::dial::Refusal;
 use super::link::{self, Carrier, Link};
 use super::reports::{self, Reporting};
 use super::status::Connected;
 use super::wire::{Detail, account, features, order, outcome};
 use super::{Context, Identity};
 use crate::config::agent::Control;
-use crate::tls::late_refusal;
 use crate::wire::agent_service_client::AgentServiceClient;
 use crate::wire::operate_request::Message as Ask;
 use crate::wire::operate_response::Message as Say;
@@ -76,11 +76,11 @@ struct Session<'a> {
 
 /// Connects, registers, and serves until the end. Also tells how long it was registered.
 pub(super) async fn run(context: &Context, identity: &Identity, control: &Control) -> (End, Duration) {
-    let (link, carrier) = match link::connect(control, &context.surroundings).await {
+    let (link, carrier, refusal) = match link::connect(control, &context.surroundings).await {
         Ok(made) => made,
         Err(why) => return (End::NotBegun(why), Duration::ZERO),
     };
-    let mut carrier = Carried(carrier);
+    let mut carrier = Carried { carrier: Some(carrier), refusal };
     let shown = format!("{}:{}", control.host, control.port);
     let begun = tokio::time::timeout(REGISTRATION_LIMIT, Session::begin(context, identity, link, control)).await;
     let (session, client, outbound) = match begun {
@@ -352,33 +352,31 @@ pub(super) fn words(status: &Status) -> String {
 }
 
 /// The connection's own task; it ends with the session.
-struct Carried(Carrier);
+struct Carried {
+    carrier: Option<Carrier>,
+    refusal: Refusal,
+}
 
 impl Carried {
     /// Why the connection ended, where that says more than the stream.
     async fn cause(&mut self) -> Option<String> {
-        let ended = tokio::time::timeout(Duration::from_millis(200), &mut self.0).await.ok()?.ok()?;
-        let error = ended.err()?;
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(e) = cause {
-            if let Some(io) = e.downcast_ref::<std::io::Error>() {
-                return Some(late_refusal(io).unwrap_or_else(|| format!("the connection broke ({io})")));
-            }
-            cause = e.source();
-        }
-        Some(format!("the connection broke ({error})"))
+        let carrier = self.carrier.as_mut()?;
+        let ended = tokio::time::timeout(Duration::from_millis(200), carrier).await.ok()?;
+        self.carrier = None;
+        let error = ended.ok()?.err()?;
+        Some(self.refusal.take().unwrap_or_else(|| format!("the connection broke ({error})")))
     }
 }
 
 impl Drop for Carried {
     fn drop(&mut self) {
         // What is written already still goes out: the connection ends by itself once its streams have.
-        let handle = std::mem::replace(&mut self.0, tokio::spawn(async { Ok(()) }));
-        tokio::spawn(async move {
-            let mut handle = handle;
-            if tokio::time::timeout(Duration::from_secs(2), &mut handle).await.is_err() {
-                handle.abort();
-            }
-        });
+        if let Some(mut carrier) = self.carrier.take() {
+            tokio::spawn(async move {
+                if tokio::time::timeout(Duration::from_secs(2), &mut carrier).await.is_err() {
+                    carrier.abort();
+                }
+            });
+        }
     }
 }

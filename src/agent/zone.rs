@@ -68,8 +68,8 @@ fn namespace(folder: &Path) -> Option<String> {
 fn deployment_of(pod: &str) -> &str {
     // The letters and digits that Kubernetes makes names of.
     let random = |text: &str| text.chars().all(|c| "bcdfghjklmnpqrstvwxz2456789".contains(c));
-    if let Some((rest, suffix)) = pod.rsplit_once('-') {
-        if !rest.is_empty() && !suffix.is_empty() && suffix.len() <= 4 && suffix.chars().all(|c| c.is_ascii_digit()) {
+    if let Some((rest, suffix)) = pod.rsplit_once('-').filter(|(rest, _)| !rest.is_empty()) {
+        if !suffix.is_empty() && suffix.len() <= 4 && suffix.chars().all(|c| c.is_ascii_digit()) {
             return rest;
         }
         if suffix.len() == 5 && random(suffix) {

@@ -9,6 +9,8 @@ mod operations;
 mod reach;
 mod table;
 mod tend;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use keeper::{Keeper, Shown};
 pub(crate) use operations::{AccountOutcome, NewAccount, Order, Outcome};

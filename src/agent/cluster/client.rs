@@ -22,10 +22,9 @@ use secrecy::ExposeSecret as _;
 
 use super::Access;
 use super::access::Credentials;
-use crate::agent::dial::{DialError, Stream, Target, dial};
+use crate::agent::dial::{DialError, Refusal, Stream, Target, dial};
 use crate::agent::failure::{Failure, Reason};
 use crate::agent::metrics::Requests;
-use crate::tls::late_refusal;
 
 /// Bytes of one answer. The discovery of a large cluster has some megabytes.
 const MAX_ANSWER: usize = 32 << 20;
@@ -50,8 +49,8 @@ pub(crate) struct Cluster {
 /// What the last connection showed: the first is the server's own.
 type Shown = Arc<Mutex<Arc<[CertificateDer<'static>]>>>;
 
-/// Why the server ended TLS after the handshake, as TLS 1.3 lets it. The HTTP library keeps that from who waits for an answer.
-type Refused = Arc<Mutex<Option<String>>>;
+/// Where the last connection keeps why the server ended it.
+type Refused = Arc<Mutex<Refusal>>;
 
 impl Cluster {
     /// Connects with the first request.
@@ -211,59 +210,38 @@ impl tower::Service<Uri> for Connector {
         Box::pin(async move {
             let stream = dial(&target).await?;
             *shown.lock().unwrap_or_else(PoisonError::into_inner) = stream.certificates().into();
-            Ok(Wire { stream: TokioIo::new(stream), refused })
+            *refused.lock().unwrap_or_else(PoisonError::into_inner) = stream.refusal();
+            Ok(Wire(TokioIo::new(stream)))
         })
     }
 }
 
 /// A connection as hyper wants it.
-struct Wire {
-    stream: TokioIo<Stream>,
-    refused: Refused,
-}
-
-impl Wire {
-    fn stream(self: Pin<&mut Self>) -> Pin<&mut TokioIo<Stream>> {
-        Pin::new(&mut self.get_mut().stream)
-    }
-
-    /// Keeps why the server ended TLS.
-    fn heed<T>(&self, polled: Poll<std::io::Result<T>>) -> Poll<std::io::Result<T>> {
-        if let Poll::Ready(Err(e)) = &polled
-            && let Some(why) = late_refusal(e)
-        {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
-        }
-        polled
-    }
-}
+struct Wire(TokioIo<Stream>);
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {
         let connected = Connected::new();
-        if self.stream.inner().alpn() == Some(b"h2") { connected.negotiated_h2() } else { connected }
+        if self.0.inner().alpn() == Some(b"h2") { connected.negotiated_h2() } else { connected }
     }
 }
 
 impl Read for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
-        let polled = self.as_mut().stream().poll_read(cx, buf);
-        self.heed(polled)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
     }
 }
 
 impl Write for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        let polled = self.as_mut().stream().poll_write(cx, buf);
-        self.heed(polled)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let polled = self.as_mut().stream().poll_flush(cx);
-        self.heed(polled)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.stream().poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::{DialError, proxy};
 use crate::agent::failure::Reason;
 use crate::config::agent::ProxyUrl;
 use crate::tls::client::Client;
+use crate::tls::late_refusal;
 
 /// What one address may take while others of the name are left.
 const ONE_ADDRESS: Duration = Duration::from_secs(3);
@@ -54,10 +55,12 @@ pub(crate) async fn dial(target: &Target) -> Result<Stream, DialError> {
         }
         None => tcp(&target.host, target.port, target.guarded).await?,
     };
-    let Some((client, name)) = &target.tls else { return Ok(Stream::Plain(stream)) };
+    let Some((client, name)) = &target.tls else {
+        return Ok(Stream { wire: Wire::Plain(stream), refusal: Refusal::default() });
+    };
     let by = target.proxy.as_ref().map_or_else(String::new, |p| format!(" (by way of the proxy {p})"));
     match client.connect(name.clone(), stream).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        Ok(stream) => Ok(Stream { wire: Wire::Tls(Box::new(stream)), refusal: Refusal::default() }),
         Err(trouble) => {
             let reason = if trouble.of_tls { Reason::Tls } else { Reason::Unreachable };
             Err(DialError::new(reason, format!("TLS{by}: {}", trouble.text)))
@@ -113,60 +116,95 @@ fn refusal(address: SocketAddr, e: &io::Error) -> DialError {
     }
 }
 
+/// Why the other side ended TLS after the handshake, as TLS 1.3 lets it. HTTP libraries keep that from who waits for an answer, so it is
+/// kept here.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusal(Arc<Mutex<Option<String>>>);
+
+impl Refusal {
+    /// The words, once.
+    pub(crate) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn heed<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(e)) = &polled
+            && let Some(why) = late_refusal(e)
+        {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        }
+        polled
+    }
+}
+
 /// A connection, plain or not.
-pub(crate) enum Stream {
-    /// Without TLS.
+pub(crate) struct Stream {
+    wire: Wire,
+    refusal: Refusal,
+}
+
+enum Wire {
     Plain(TcpStream),
-    /// With it.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
     /// What was agreed on by ALPN.
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
-        match self {
-            Self::Plain(_) => None,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        match &self.wire {
+            Wire::Plain(_) => None,
+            Wire::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
 
     /// The certificates that were shown.
     pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
-        match self {
-            Self::Plain(_) => &[],
-            Self::Tls(stream) => stream.get_ref().1.peer_certificates().unwrap_or_default(),
+        match &self.wire {
+            Wire::Plain(_) => &[],
+            Wire::Tls(stream) => stream.get_ref().1.peer_certificates().unwrap_or_default(),
         }
+    }
+
+    /// Where it is kept why the other side ended TLS.
+    pub(crate) fn refusal(&self) -> Refusal {
+        self.refusal.clone()
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        let this = self.get_mut();
+        let polled = match &mut this.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        this.refusal.heed(polled)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        let this = self.get_mut();
+        let polled = match &mut this.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Wire::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        this.refusal.heed(polled)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        let this = self.get_mut();
+        let polled = match &mut this.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        };
+        this.refusal.heed(polled)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

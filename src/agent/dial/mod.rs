@@ -6,7 +6,7 @@ mod connect;
 mod guard;
 mod proxy;
 
-pub(crate) use connect::{Stream, Target, dial};
+pub(crate) use connect::{Refusal, Stream, Target, dial};
 
 use super::failure::Reason;
 

@@ -1,10 +1,11 @@
 //! The agent, in this process, against a scripted Fairlead and stand-ins for API servers.
 
-#[allow(dead_code)]
 mod api_server;
+mod around;
 mod clusters;
-#[allow(dead_code)]
+mod failures;
+mod reload;
 mod rig;
-#[allow(dead_code)]
 mod scripted;
 mod sessions;
+mod ways;

@@ -57,6 +57,26 @@ impl Rig {
         (answer.status, answer.json())
     }
 
+    /// Asks until the answer is as wanted; the answer.
+    pub async fn until(&self, path: &str, wanted: impl Fn(u16, &Value) -> bool) -> Value {
+        let start = std::time::Instant::now();
+        loop {
+            let (status, body) = self.get(path).await;
+            if wanted(status, &body) {
+                return body;
+            }
+            assert!(start.elapsed() < super::scripted::PATIENCE, "{path} stays {status} {body}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Why the agent is not connected, once that has these words.
+    pub async fn trouble(&self, words: &[&str]) -> String {
+        let has = |body: &Value| body["message"].as_str().is_some_and(|m| words.iter().all(|w| m.contains(w)));
+        let body = self.until("/health", |status, body| status == 503 && has(body)).await;
+        body["message"].as_str().unwrap_or_default().to_owned()
+    }
+
     pub async fn metrics(&self) -> String {
         let port = self.agent.metrics_address().unwrap().port();
         http::get(port, "/prometheus_metrics").await.unwrap().text()

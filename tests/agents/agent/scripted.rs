@@ -89,14 +89,23 @@ impl Scripted {
         Self::at("127.0.0.1:0".parse().unwrap(), None).await
     }
 
-    pub async fn at(address: SocketAddr, tls: Option<Identity>) -> Self {
+    /// On a free port, with this certificate; `clients`: PEM of the CA that agents need a certificate of.
+    pub async fn with_tls(pair: &super::api_server::Pair, clients: Option<String>) -> Self {
+        let mut tls = ServerTlsConfig::new().identity(Identity::from_pem(&pair.certificate, &pair.key));
+        if let Some(ca) = clients {
+            tls = tls.client_ca_root(tonic::transport::Certificate::from_pem(ca));
+        }
+        Self::at("127.0.0.1:0".parse().unwrap(), Some(tls)).await
+    }
+
+    pub async fn at(address: SocketAddr, tls: Option<ServerTlsConfig>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sessions, receiver) = mpsc::channel(10);
         let (reports, report_receiver) = mpsc::channel(10);
         let mut builder = Server::builder();
-        if let Some(identity) = tls {
-            builder = builder.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+        if let Some(tls) = tls {
+            builder = builder.tls_config(tls).unwrap();
         }
         let router = builder.add_service(AgentServiceServer::new(Service { sessions, reports }));
         let server = tokio::spawn(async move {
