@@ -19,9 +19,10 @@ use crate::api::front::{self, FrontLayer};
 use crate::api::{Api, BoxFuture, Settler};
 use crate::channel::{self, Agents, Channel};
 use crate::config::Settings;
-use crate::dispatch::{Bell, Desk};
+use crate::dispatch::{self, Bell, Desk, Dispatch};
 use crate::mirror::{self, Engine, MirrorStatus};
 use crate::proxy::{self, Selector, Stack, Upstream, respond::Respond, serve};
+use crate::secrets::Resolver;
 use crate::source::Source;
 use crate::store::{self, Store};
 use crate::telemetry::admin::{self, AdminState};
@@ -77,6 +78,7 @@ pub struct App {
     admin: SocketAddr,
     channel: Option<(Arc<Channel>, SocketAddr)>,
     agents: Arc<dyn Agents>,
+    dispatch: Arc<Dispatch>,
     engine: Arc<Engine>,
     readiness: Readiness,
     stop: CancellationToken,
@@ -115,6 +117,7 @@ impl App {
         let api_metrics = metrics.register(front::Metrics::register);
         let intercept_metrics = metrics.register(crate::intercept::Metrics::register);
         let channel_metrics = metrics.register(channel::Metrics::register);
+        let dispatch_metrics = metrics.register(dispatch::Metrics::register);
 
         let store = Store::open(&settings.database, settings.seal.as_ref())?;
         let (front_tls, watched) = settings.tls.clone().map(tls_front::Acceptor::open).transpose()?.unzip();
@@ -141,6 +144,14 @@ impl App {
         let opened = Opened::open(&settings, channel_metrics, &tasks, &stop).await?;
         facts.channel = opened.address().map(|address| address.to_string());
         let agents = opened.agents.clone();
+        let dispatch = {
+            let (bell, gone) = (Bell::default(), engine.clone());
+            engine.ring_when_changed(bell.clone());
+            let secrets = Resolver::new(settings.secrets.clone());
+            let gone = move |name: &str| gone.row_gone(name);
+            let (limits, stop) = (settings.dispatch.clone(), stop.child_token());
+            Dispatch::new(store.clone(), agents.clone(), limits, secrets, &settings.replica, bell, dispatch_metrics, gone, stop)
+        };
         for warning in &facts.warnings {
             warn!("{warning}");
         }
@@ -180,13 +191,13 @@ impl App {
         }
         tasks.spawn(observe(store.clone(), engine.clone(), observed, stop.child_token()));
 
-        let bell = Bell::default();
+        let bell = dispatch.bell().clone();
         let (calls, called) = front::queue();
         let api = Api {
             store: store.clone(),
             settler: Arc::new(OpenIntents(engine.clone())),
             lookup: Arc::new(engine.source().clone()),
-            desk: Some(Desk::new(engine.clone(), bell.clone())),
+            desk: Some(Desk::new(engine.clone(), bell)),
             agents: agents.clone(),
             replica: settings.replica.id.as_str().into(),
             enabled: settings.dynamic_accounts_enabled,
@@ -205,6 +216,7 @@ impl App {
         };
         let proxy = serve::serve(&serve::Config::new(&settings, front_tls), &proxy_metrics, factory)?;
         let channel = opened.listen();
+        tasks.spawn(dispatch.clone().run());
         readiness.set_ready();
         info!(
             proxy = %proxy.local_addr(),
@@ -214,7 +226,19 @@ impl App {
             replica = settings.replica.id,
             "serving"
         );
-        Ok(Self { proxy, admin, channel, agents, engine, readiness, stop, admin_stop, tasks, drain_timeout: settings.proxy.drain_timeout })
+        Ok(Self {
+            proxy,
+            admin,
+            channel,
+            agents,
+            dispatch,
+            engine,
+            readiness,
+            stop,
+            admin_stop,
+            tasks,
+            drain_timeout: settings.proxy.drain_timeout,
+        })
     }
 
     /// Where the proxy listens.
@@ -237,6 +261,11 @@ impl App {
         &self.agents
     }
 
+    /// The loop between rows and agents.
+    pub fn dispatch(&self) -> &Arc<Dispatch> {
+        &self.dispatch
+    }
+
     /// The mirror, for tests and the demo.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
@@ -252,6 +281,8 @@ impl App {
         if drained.aborted > 0 || drained.unfinished > 0 {
             warn!(cut = drained.aborted, unfinished = drained.unfinished, "the drain's time was over before the requests were");
         }
+        // First, so that nobody hears the farewell of agents for their death.
+        self.dispatch.shutdown(FAREWELL).await;
         if let Some((channel, _)) = &self.channel {
             channel.drain(FAREWELL).await;
         }

@@ -33,6 +33,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, host_name: Option<String>) -> Op
     let proxy = proxy(reader);
     let replica = replica(reader, host_name);
     let logging = logging(reader);
+    let (dispatch, secrets) = super::dispatch::read(reader);
     let channel = super::channel::read(reader, [(listen, "server.port"), (admin_listen, "fairlead.admin.port")]);
     neighbours(reader);
     if !reader.findings.mistakes.is_empty() {
@@ -51,6 +52,8 @@ pub(super) fn settings(reader: &mut Reader<'_>, host_name: Option<String>) -> Op
         proxy,
         replica,
         channel,
+        dispatch,
+        secrets,
         logging,
     })
 }

@@ -68,6 +68,14 @@ pub(super) const KEYS: &[Key] = &[
     key("fairlead.api.user", ""),
     key("kubesvc.dynamicAccounts.enabled", "true"),
     key("kubesvc.dynamicAccounts.maxDeletesPerPass", "50"),
+    key("kubesvc.dynamicAccounts.maxRetries", "3"),
+    key("kubesvc.dynamicAccounts.retryFrequencySeconds", "5"),
+    key("kubesvc.dynamicAccounts.orphanGraceSeconds", "30"),
+    key("kubesvc.cache.accountCleanupFrequencySeconds", "600"),
+    key("kubesvc.cache.operationWaitMs", "30000"),
+    key("fairlead.dispatch.fanOutZones", "16"),
+    key("fairlead.secrets.kubernetes.kubeconfig", ""),
+    key("fairlead.secrets.timeout", "5s"),
     key("kubesvc.dynamicAccounts.interceptor.enabled", "true"),
     key("kubesvc.dynamicAccounts.interceptor.activate", "false"),
     key("kubesvc.dynamicAccounts.interceptor.failurePolicy", "Ignore"),
@@ -125,7 +133,7 @@ pub(super) const fn unused(name: &'static str, why: &'static str) -> Unused {
 }
 
 const SCANNER: &str = "the scanner is not built yet: nothing is scanned";
-const AGENTS: &str = "the agents' channel is not built yet";
+const BALANCING: &str = "agents are not moved between replicas yet: who connects first watches";
 const REPLICAS: &str = "replicas meet in the database; forwarding between them is not built yet";
 const CACHE: &str = "caching of cluster objects is not built yet";
 const OPERATIONS: &str = "Kubernetes operations are not built yet";
@@ -137,9 +145,6 @@ pub(super) const UNUSED: &[Unused] = &[
         "enabled",
         "it switches the plugin; Fairlead is on when it runs (its parts: kubesvc.dynamicAccounts.enabled, ….interceptor.enabled)",
     ),
-    unused("dynamicAccounts.maxRetries", AGENTS),
-    unused("dynamicAccounts.retryFrequencySeconds", AGENTS),
-    unused("dynamicAccounts.orphanGraceSeconds", AGENTS),
     unused("dynamicAccounts.scan", SCANNER),
     unused("dynamicAccounts.scanBatchSize", SCANNER),
     unused("dynamicAccounts.scanFrequencySeconds", SCANNER),
@@ -152,11 +157,10 @@ pub(super) const UNUSED: &[Unused] = &[
     unused("clusterKubernetes.**", REPLICAS),
     unused("operations.**", OPERATIONS),
     unused("locks.**", "replicas claim work with leases by the database's clock, not with the plugin's locks"),
-    unused("loadBalancer", AGENTS),
+    unused("loadBalancer", BALANCING),
     unused("heartbeat.**", "the plugin's heartbeat; Fairlead's is fairlead.replica.heartbeat"),
     unused("grpc.server.security.ciphers.**", "names of Java's cipher suites mean nothing outside a JVM"),
     unused("grpc.auth.**", "certificates are not told apart by their subject yet: whoever has one of trustCertCollection is let in"),
-    unused("cache.accountCleanupFrequencySeconds", AGENTS),
     unused("cache.cacheStreamingPoolCoreSize", "a thread pool of the JVM"),
     unused("cache.cacheStreamingPoolMaxSize", "a thread pool of the JVM"),
     unused("cache.agentCleanupFrequencySeconds", "it existed only in a withdrawn release of the plugin"),

@@ -11,6 +11,7 @@ pub mod agent;
 mod build;
 mod channel;
 pub mod check;
+mod dispatch;
 mod env;
 mod jdbc;
 mod keys;

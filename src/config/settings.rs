@@ -37,6 +37,10 @@ pub struct Settings {
     pub replica: Replica,
     /// The agents' port; `None`: `fairlead.channel.enabled` is false.
     pub channel: Option<ChannelConfig>,
+    /// `kubesvc.dynamicAccounts.*`, `kubesvc.cache.*`, `fairlead.dispatch.*`: how often and how long agents are asked.
+    pub dispatch: crate::dispatch::Limits,
+    /// `fairlead.secrets.*`: where secrets come from that definitions name.
+    pub secrets: crate::secrets::Settings,
     /// Logs.
     pub logging: Logging,
 }

@@ -275,7 +275,7 @@ impl Desk {
     /// One try to write what is asked, and the event that goes with it.
     async fn write(&self, row: &StateRow, ask: &Ask, event: Option<Event>, hand: Option<Hand>) -> Result<Try, Error> {
         let sealed = if row.origin == Origin::Created && !ask.properties.is_empty() {
-            states::definitions(self.store(), &[&row.name]).await?.into_iter().next().map(|(_, text)| text)
+            states::payloads(self.store(), &[&row.name]).await?.into_iter().next().map(|p| p.definition)
         } else {
             None
         };

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -21,6 +21,7 @@ use super::metrics::Metrics;
 use super::registry::Registry;
 use super::settle::Settled;
 use crate::config::Interceptor;
+use crate::dispatch::Bell;
 use crate::source::Source;
 use crate::store::Store;
 
@@ -63,6 +64,7 @@ pub struct Engine {
     names: Mutex<HashMap<String, Arc<NameTask>>>,
     slots: Semaphore,
     marked: tokio::sync::Mutex<bool>,
+    changed: OnceLock<Bell>,
 }
 
 #[derive(Default)]
@@ -144,6 +146,7 @@ impl Engine {
             names: Mutex::default(),
             slots: Semaphore::new(CONCURRENT_SETTLES),
             marked: tokio::sync::Mutex::new(false),
+            changed: OnceLock::new(),
         })
     }
 
@@ -236,6 +239,22 @@ impl Engine {
         if self.registry.remove(id).is_some_and(|own| own.late && !own.journalled) {
             self.unjournalled.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// Rings this bell whenever a row has changed, for whoever tells agents of it. Once.
+    pub fn ring_when_changed(&self, bell: Bell) {
+        let _ = self.changed.set(bell);
+    }
+
+    pub(super) fn tell_changed(&self) {
+        if let Some(bell) = self.changed.get() {
+            bell.ring();
+        }
+    }
+
+    /// A row has gone because its agents have let go of it: what waited for that is settled.
+    pub fn row_gone(self: &Arc<Self>, name: &str) {
+        self.ring(name);
     }
 
     /// Asks for a name to be settled soon.

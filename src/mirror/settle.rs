@@ -369,6 +369,9 @@ impl Engine {
             Action::Remove if left => drop(self.metrics.removed.inc()),
             Action::Remove | Action::Keep => {}
         }
+        if decision.action != Action::Keep {
+            self.tell_changed();
+        }
         if decision.conflict {
             warn!(account = name, "Clouddriver has an account of a name that Fairlead or an agent owns; it is left alone");
         }

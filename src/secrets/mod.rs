@@ -1,5 +1,9 @@
 //! Secrets that a definition only names.
 //!
-//! [`reference`] is the pure half: which texts are references, and what they say. Resolving them is left to who sends definitions.
+//! [`reference`] is the pure half: which texts are references, and what they say. [`resolve`] asks who keeps the secret, just before a
+//! definition is sent.
 
 pub mod reference;
+pub mod resolve;
+
+pub use resolve::{ResolveError, Resolver, Settings};

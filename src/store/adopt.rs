@@ -88,7 +88,12 @@ async fn give_origins(db: &Db, shape: &Shape) -> Result<(), MigrateError> {
 }
 
 /// Indexes of ours, for what is asked all the time: which rows are due, and which wait for a zone. Without them it works, slowly.
-const INDEXES: [(&str, &str, &str); 2] = [("fairlead_due", "fl_due", " WHERE fl_due IS NOT NULL"), ("fairlead_zone", "zone_id", "")];
+const INDEXES: [(&str, &str, &str); 3] = [
+    ("fairlead_due", "fl_due", " WHERE fl_due IS NOT NULL"),
+    ("fairlead_zone", "zone_id", ""),
+    // For the figures, so that counting reads no definition.
+    ("fairlead_status", "status", ""),
+];
 
 async fn give_indexes(db: &Db, columns: &[Found], report: &mut Report) -> Result<(), MigrateError> {
     for (name, column, only) in INDEXES {
@@ -138,6 +143,7 @@ pub(super) async fn probe(db: &Db, shape: &Shape) -> Result<(), MigrateError> {
         ("fairlead_epochs", "id"),
         ("fairlead_tombstones", "name_key"),
         ("fairlead_hand", "name_key"),
+        ("fairlead_lives", "id"),
         ("fairlead_meta", "k"),
         ("kubesvc_accounts", "name"),
     ];
@@ -151,6 +157,7 @@ pub(super) async fn probe(db: &Db, shape: &Shape) -> Result<(), MigrateError> {
                 "fairlead_epochs" => "id, replica, opened_ms, ok_until_ms, alive_ms, state",
                 "fairlead_tombstones" => "name_key, generation, created_ms",
                 "fairlead_hand" => "name_key, wanted, at_ms",
+                "fairlead_lives" => "id, replica, opened_ms, alive_ms",
                 _ => "k, v",
             };
             format!("INSERT INTO {table} ({all}) SELECT {all} FROM {table} WHERE 1 = 0")

@@ -197,6 +197,7 @@ macro_rules! files {
             ("fairlead_tombstones", include_str!(concat!("../../migrations/", $folder, "/0004_fairlead_tombstones.sql"))),
             ("fairlead_meta", include_str!(concat!("../../migrations/", $folder, "/0005_fairlead_meta.sql"))),
             ("fairlead_hand", include_str!(concat!("../../migrations/", $folder, "/0006_fairlead_hand.sql"))),
+            ("fairlead_lives", include_str!(concat!("../../migrations/", $folder, "/0007_fairlead_lives.sql"))),
         ]
     };
 }

@@ -215,7 +215,10 @@ pub async fn update(
                     set.push_str(&format!(", {}", shape.assign(&["failed_count", "error_message"])));
                     values.extend_from_slice(args![0_i64, None::<String>]);
                 }
-                set.push_str(", fl_due = {now}");
+                // What no agent has, none has to hear of.
+                if to != Status::Inactive {
+                    set.push_str(", fl_due = {now}");
+                }
             }
             Some(_) | None => {}
         }
@@ -237,8 +240,6 @@ pub async fn remove(store: &Store, tx: &mut Tx<'_>, row: &MirrorRow, deleted: bo
     }
     // A word of the original's that we do not know: what was sent may be held, and nobody here moves such a row.
     let step = row.state.map_or(Step::Leave { tombstone: row.sent }, |state| lifecycle::next(&state, Event::Delete));
-    // TEMP
-    let step = if let Step::Go { .. } = step { Step::Leave { tombstone: row.sent } } else { step };
     match step {
         Step::Go { to, wanted, .. } => {
             if !row.deleting {

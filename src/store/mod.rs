@@ -11,6 +11,7 @@ pub mod epochs;
 pub mod hand;
 mod introspect;
 pub mod journal;
+pub mod lives;
 mod migrate;
 pub mod mirrored;
 pub mod overlay;

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use fairlead::account::{Origin, Status};
 use fairlead::config::{Database, Deny, DenyAction, FailurePolicy, Interceptor, Replica, SourceConfig};
+use fairlead::lifecycle::Event;
 use fairlead::mirror::{Change, Engine, Handle, Journal, Method, Metrics, Outcome, Refusal, Take, Taken, Ticket, Verdict};
 use fairlead::source::Source;
 use fairlead::store::Store;
+use fairlead::store::states::{self, Changed, Extra};
 use ulid::Ulid;
 
 use crate::support::databases::{SERVERS, Server, TestDatabase, eventually};
@@ -363,6 +365,11 @@ async fn an_active_row_is_not_carried_over_to_the_next_life_of_its_name() {
         w.put_row("a", "kubernetes", "v2", 2_000, 2_000).await;
         post.finish(ok(Some("a")));
         delete.finish(ok(None));
+        // The first life is taken from its agents before the second comes in: until then the POST is held.
+        eventually("on its way out", SOON, async || (w.mirror().await == ["a DELETING v1"]).then_some(())).await;
+        let gone = states::change(r.engine.store(), "a", |_| Some((Some(Event::NoAgentLeft), Extra::default()))).await;
+        assert!(matches!(gone, Ok(Changed::Done { .. })), "{server:?}: {gone:?}");
+        r.engine.row_gone("a");
         w.at_rest(&[&r]).await;
         assert_eq!(w.mirror().await, ["a INACTIVE v2"], "{server:?}");
         assert_eq!(

@@ -6,6 +6,7 @@
 //! Each write sets `fl_due` to now unless it says otherwise, so that the dispatch loop looks at the row: a bell only makes that sooner.
 //! A row whose status is a word that we do not know is nobody's here: it is not read and so never written.
 
+pub mod wake;
 mod write;
 
 pub use write::{Applied, Due, Extra, Hand, Learned, Message, NewState, Work, Zone, apply, apply_all, apply_in, insert};
@@ -176,21 +177,42 @@ pub async fn due(store: &Store, limit: u32) -> Result<Vec<StateRow>> {
     rows(store, "where fl_due is not null and fl_due <= {now} order by fl_due limit ?", &[Arg::from(i64::from(limit))]).await
 }
 
-/// Clouddriver's layers of these names, sealed, by name. Kept apart from [`StateRow`], because only what is about to be sent needs them.
+/// What is sent of a row, as it is now.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// The name exactly as stored.
+    pub name: String,
+    /// The generation of the definition.
+    pub generation: i64,
+    /// The operation that the row waits for.
+    pub operation: Option<String>,
+    /// Its status; `None`: none of ours.
+    pub status: Option<Status>,
+    /// Clouddriver's layer, sealed.
+    pub definition: SealedText,
+}
+
+/// What is to be sent of these names. Kept apart from [`StateRow`], because only what is about to be sent needs a definition.
 ///
 /// # Errors
 /// The database's.
-pub async fn definitions(store: &Store, names: &[&str]) -> Result<Vec<(String, SealedText)>> {
+pub async fn payloads(store: &Store, names: &[&str]) -> Result<Vec<Payload>> {
     let shape = store.ready()?;
-    let (name, definition) = (shape.read("name"), shape.read("definition"));
+    let list = ["name", "fl_generation", "fl_operation", "status", "definition"].map(|c| shape.read(c)).join(", ");
     let mut found = Vec::with_capacity(names.len());
     for some in names.chunks(CHUNK) {
         let marks = vec!["?"; some.len()].join(", ");
         let values: Vec<Arg> = some.iter().map(|n| Arg::from(*n)).collect();
-        let sql = format!("select {name}, {definition} from kubesvc_accounts where name in ({marks})");
+        let sql = format!("select {list} from kubesvc_accounts where name in ({marks})");
         for row in store.main().fetch_dynamic(&sql, &values).await? {
-            let text = |i| row.text(i).map(Option::unwrap_or_default).map_err(|e| store.main().row_error(e));
-            found.push((text(0)?, SealedText(text(1)?)));
+            let text = |i| row.text(i).map_err(|e| store.main().row_error(e));
+            found.push(Payload {
+                name: text(0)?.unwrap_or_default(),
+                generation: row.int(1).map_err(|e| store.main().row_error(e))?.unwrap_or(0),
+                operation: text(2)?,
+                status: text(3)?.as_deref().and_then(Status::parse),
+                definition: SealedText(text(4)?.unwrap_or_default()),
+            });
         }
     }
     Ok(found)

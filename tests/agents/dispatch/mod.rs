@@ -1,4 +1,10 @@
 //! From what an account should be to what its agents are told, with agents that follow a script.
 
+mod activate;
+mod crash;
+mod keep;
+mod leave;
 pub mod places;
+mod rig;
 mod rows;
+pub mod scripted;

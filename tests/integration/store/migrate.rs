@@ -4,10 +4,11 @@ use crate::support::databases::{Server, TestDatabase, pool_config};
 use fairlead::config::{Database, SourceConfig};
 use fairlead::store::Store;
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "fairlead_epochs",
     "fairlead_hand",
     "fairlead_intents",
+    "fairlead_lives",
     "fairlead_meta",
     "fairlead_migrations",
     "fairlead_names",
@@ -36,7 +37,7 @@ async fn eight_starts_at_once_on_an_empty_schema_all_succeed_and_the_schema_is_m
                 assert_eq!((report.added, report.warnings), (vec![], vec![]), "{}", place.word());
             }
             assert_eq!(created, 1, "{}", place.word());
-            assert_eq!(place.sql.number("select cast(count(*) as char) from fairlead_migrations").await, 6, "{}", place.word());
+            assert_eq!(place.sql.number("select cast(count(*) as char) from fairlead_migrations").await, 7, "{}", place.word());
             place.done().await;
         }
     }

@@ -50,7 +50,7 @@ async fn a_missing_right_is_a_start_error_that_names_table_and_right() {
             let owner = store(database.pool_config(), None);
             owner.migrate().await.expect("migrated by the administrator");
             let user = database.new_user("poor").await;
-            let all = "kubesvc_accounts fairlead_intents fairlead_names fairlead_epochs fairlead_tombstones fairlead_hand fairlead_meta fairlead_migrations";
+            let all = "kubesvc_accounts fairlead_intents fairlead_names fairlead_epochs fairlead_tombstones fairlead_hand fairlead_lives fairlead_meta fairlead_migrations";
             for t in all.split(' ') {
                 let rights = match (t == table, server) {
                     (true, Server::MariaDb) => without("select insert update delete create alter index", revoked),

@@ -1,0 +1,205 @@
+//! What this process remembers between two looks. All of it may be lost at any time: rows and agents tell it again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::plan::FailedLately;
+use crate::channel::{Agent, AgentId, SessionId};
+
+/// Longest pause before an agent that failed with an account gets it again.
+const SLOWEST: Duration = Duration::from_secs(300);
+/// Orders to add accounts that one agent has at a time; the rest wait here. An agent reaches some dozens of clusters at once.
+const ORDERS: usize = 4;
+
+#[derive(Default)]
+pub(super) struct Memory {
+    /// Names to look at, although no row says so.
+    dirty: HashSet<Arc<str>>,
+    /// Names to look at later.
+    alarms: BTreeSet<(Instant, Arc<str>)>,
+    /// Operations that are under way here, and for how many accounts.
+    under_way: HashMap<String, u32>,
+    /// Agents to which something about an account is on its way, and how many things.
+    busy: HashMap<Arc<str>, Vec<(Arc<Agent>, u32)>>,
+    /// Agents that failed with an account.
+    failed: HashMap<Arc<str>, Vec<Failed>>,
+    /// Since when an account has no agent.
+    missing: HashMap<Arc<str>, Instant>,
+    /// Accounts of agents that are refused, and why.
+    refused: BTreeMap<(Arc<str>, AgentId), String>,
+    /// Agents that have registered, or come into a zone, and whose accounts are to be compared.
+    pub(super) arrived: HashSet<SessionId>,
+    /// Orders to add accounts that a session has at once.
+    lanes: HashMap<SessionId, Arc<Semaphore>>,
+}
+
+struct Failed {
+    agent: AgentId,
+    generation: i64,
+    message: String,
+    refused: bool,
+    tries: u32,
+    until: Instant,
+}
+
+impl Memory {
+    pub(super) fn mark(&mut self, name: &Arc<str>) {
+        self.dirty.insert(name.clone());
+    }
+
+    pub(super) fn alarm(&mut self, name: &Arc<str>, after: Duration) {
+        self.alarms.insert((Instant::now() + after, name.clone()));
+    }
+
+    /// Names whose time has come, at most so many.
+    pub(super) fn take(&mut self, limit: usize) -> Vec<Arc<str>> {
+        let now = Instant::now();
+        while let Some((at, _)) = self.alarms.first() {
+            if *at > now {
+                break;
+            }
+            if let Some((_, name)) = self.alarms.pop_first() {
+                self.dirty.insert(name);
+            }
+        }
+        let names: Vec<Arc<str>> = self.dirty.iter().take(limit).cloned().collect();
+        for name in &names {
+            self.dirty.remove(name);
+        }
+        names
+    }
+
+    /// How long nothing happens by itself.
+    pub(super) fn pause(&self, longest: Duration) -> Duration {
+        if !self.dirty.is_empty() {
+            return Duration::ZERO;
+        }
+        self.alarms.first().map_or(longest, |(at, _)| at.saturating_duration_since(Instant::now()).min(longest))
+    }
+
+    pub(super) fn begin(&mut self, operation: &str) {
+        *self.under_way.entry(operation.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn end(&mut self, operation: &str) {
+        if let Some(n) = self.under_way.get_mut(operation) {
+            *n -= 1;
+            if *n == 0 {
+                self.under_way.remove(operation);
+            }
+        }
+    }
+
+    pub(super) fn is_under_way(&self, operation: Option<&str>) -> bool {
+        operation.is_some_and(|o| self.under_way.contains_key(o))
+    }
+
+    pub(super) fn send(&mut self, name: &Arc<str>, agent: &Arc<Agent>) {
+        let all = self.busy.entry(name.clone()).or_default();
+        match all.iter_mut().find(|(a, _)| a.session == agent.session) {
+            Some((_, n)) => *n += 1,
+            None => all.push((agent.clone(), 1)),
+        }
+    }
+
+    pub(super) fn sent(&mut self, name: &Arc<str>, session: &SessionId) {
+        let Some(all) = self.busy.get_mut(name) else { return };
+        for (agent, n) in all.iter_mut() {
+            *n -= u32::from(agent.session == *session);
+        }
+        all.retain(|(_, n)| *n > 0);
+        if all.is_empty() {
+            self.busy.remove(name);
+        }
+    }
+
+    pub(super) fn busy(&self, name: &str) -> Vec<Arc<Agent>> {
+        self.busy.get(name).into_iter().flatten().map(|(a, _)| a.clone()).collect()
+    }
+
+    /// An agent could not have an account that is otherwise well; it gets it again after ever longer pauses. Says after how long.
+    pub(super) fn failed(&mut self, name: &Arc<str>, generation: i64, how: FailedLately, first: Duration) -> Duration {
+        let FailedLately { agent, message, refused } = how;
+        let all = self.failed.entry(name.clone()).or_default();
+        let tries = all.iter().find(|f| f.agent == agent && f.generation == generation).map_or(0, |f| f.tries + 1);
+        let pause = first.saturating_mul(1 << tries.min(10)).min(SLOWEST);
+        all.retain(|f| f.agent != agent);
+        all.push(Failed { agent, generation, message, refused, tries, until: Instant::now() + pause });
+        pause
+    }
+
+    pub(super) fn worked(&mut self, name: &str, agent: &AgentId) {
+        if let Some(all) = self.failed.get_mut(name) {
+            all.retain(|f| f.agent != *agent);
+            if all.is_empty() {
+                self.failed.remove(name);
+            }
+        }
+    }
+
+    pub(super) fn failed_lately(&self, name: &str, generation: i64) -> Vec<FailedLately> {
+        let now = Instant::now();
+        let all = self.failed.get(name).into_iter().flatten();
+        all.filter(|f| f.generation == generation && f.until > now)
+            .map(|f| FailedLately { agent: f.agent.clone(), message: f.message.clone(), refused: f.refused })
+            .collect()
+    }
+
+    /// Notes whether an account is without an agent; asks for a look when the grace period is over.
+    pub(super) fn note_missing(&mut self, name: &Arc<str>, missing: bool, grace: Duration) {
+        if !missing {
+            self.missing.remove(name);
+        } else if !self.missing.contains_key(name) {
+            self.missing.insert(name.clone(), Instant::now());
+            self.alarm(name, grace);
+        }
+    }
+
+    pub(super) fn missing(&self, name: &str) -> Option<Duration> {
+        self.missing.get(name).map(Instant::elapsed)
+    }
+
+    /// Replaces what is refused under a name. `true`: it is new.
+    pub(super) fn refuse(&mut self, name: &Arc<str>, refused: &[(AgentId, String)]) -> Vec<(AgentId, String)> {
+        let known = |agent: &AgentId, why: &String| self.refused.get(&(name.clone(), agent.clone())) == Some(why);
+        let new: Vec<_> = refused.iter().filter(|(agent, why)| !known(agent, why)).cloned().collect();
+        let old: Vec<_> = self.refused_of(name).into_iter().filter(|(a, _)| !refused.iter().any(|(r, _)| r == a)).collect();
+        for (agent, _) in old {
+            self.refused.remove(&(name.clone(), agent));
+        }
+        for (agent, why) in &new {
+            self.refused.insert((name.clone(), agent.clone()), why.clone());
+        }
+        new
+    }
+
+    pub(super) fn refused_of(&self, name: &Arc<str>) -> Vec<(AgentId, String)> {
+        let first = (name.clone(), AgentId("".into()));
+        self.refused.range(first..).take_while(|((n, _), _)| n == name).map(|((_, a), why)| (a.clone(), why.clone())).collect()
+    }
+
+    pub(super) fn refused(&self) -> usize {
+        self.refused.len()
+    }
+
+    /// A place for an order to add accounts is asked for here.
+    pub(super) fn lane(&mut self, session: &SessionId) -> Arc<Semaphore> {
+        self.lanes.entry(session.clone()).or_insert_with(|| Arc::new(Semaphore::new(ORDERS))).clone()
+    }
+
+    /// An agent is gone.
+    pub(super) fn left(&mut self, agent: &AgentId) {
+        self.lanes.retain(|session, _| session.agent != *agent);
+        self.arrived.retain(|session| session.agent != *agent);
+    }
+
+    /// Nothing is known of a name any more.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.failed.remove(name);
+        self.missing.remove(name);
+    }
+}

@@ -1,0 +1,135 @@
+//! Making rows due without changing them: what dispatch does when something else than a row has changed.
+
+use super::{Due, StateRow};
+use crate::args;
+use crate::store::db::Arg;
+use crate::store::tombstones::CHUNK;
+use crate::store::{Result, Store};
+
+/// Sets the due time of rows that are as they were read, and nothing else: the revision stays. A row that has become due meanwhile
+/// stays due.
+///
+/// # Errors
+/// The database's.
+pub async fn postpone(store: &Store, rows: &[(&StateRow, Due)]) -> Result<()> {
+    let mut rows: Vec<_> = rows.to_vec();
+    rows.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+    let mut tx = store.main().begin().await?;
+    for (row, due) in rows {
+        let same = args![row.name.as_str(), row.rev, row.due.unwrap_or(-1)];
+        match due {
+            Due::Keep => {}
+            Due::Now => {
+                let sql = "update kubesvc_accounts set fl_due = {now} where name = ? and fl_rev = ? and coalesce(fl_due, -1) = ?";
+                tx.exec(sql, same).await?;
+            }
+            Due::Never => {
+                let sql = "update kubesvc_accounts set fl_due = NULL where name = ? and fl_rev = ? and coalesce(fl_due, -1) = ?";
+                tx.exec(sql, same).await?;
+            }
+            Due::In(after) => {
+                let sql = "update kubesvc_accounts set fl_due = {now} + ? where name = ? and fl_rev = ? and coalesce(fl_due, -1) = ?";
+                let ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX / 4);
+                let values: Vec<Arg> = [Arg::from(ms)].into_iter().chain(same.iter().cloned()).collect();
+                tx.exec(sql, &values).await?;
+            }
+        }
+    }
+    tx.commit().await
+}
+
+/// At the start of a replica: every row in a transient state is looked at, whoever left it so.
+///
+/// # Errors
+/// The database's.
+pub async fn wake_transient(store: &Store) -> Result<u64> {
+    let sql = format!(
+        "update kubesvc_accounts set fl_due = {{now}} where fl_due is null and {} in ('TO_MIGRATE', 'ACTIVATING', 'TO_DEACTIVATE', 'DEACTIVATING', \
+         'DELETING', 'DELETE_FAILED')",
+        store.ready()?.read("status")
+    );
+    store.main().exec_dynamic(&sql, &[]).await
+}
+
+/// Rows that a life that is over was working on. Costs in proportion to what is under way, by the index on `fl_due`.
+///
+/// # Errors
+/// The database's.
+pub async fn wake_orphaned_work(store: &Store, alive: &[String]) -> Result<u64> {
+    let marks = vec!["?"; alive.len().max(1)].join(", ");
+    let values: Vec<Arg> = if alive.is_empty() { vec![Arg::from("")] } else { alive.iter().map(Arg::from).collect() };
+    let sql = format!(
+        "update kubesvc_accounts set fl_due = {{now}} where fl_due > {{now}} and fl_operation is not null and fl_owner not in ({marks})"
+    );
+    store.main().exec_dynamic(&sql, &values).await
+}
+
+/// Rows that wait for an agent and may have one now: those of these zones, and (`any`) those without a zone.
+///
+/// # Errors
+/// The database's.
+pub async fn wake_waiting(store: &Store, zones: &[&str], any: bool) -> Result<u64> {
+    let status = store.ready()?.read("status");
+    let mut woken = 0;
+    let waits = format!("fl_due is null and {status} = 'TO_MIGRATE'");
+    if any {
+        let sql = format!("update kubesvc_accounts set fl_due = {{now}} where (zone_id is null or zone_id = '') and {waits}");
+        woken += store.main().exec_dynamic(&sql, &[]).await?;
+    }
+    for some in zones.chunks(CHUNK) {
+        let marks = vec!["?"; some.len()].join(", ");
+        let values: Vec<Arg> = some.iter().map(|z| Arg::from(*z)).collect();
+        let sql = format!("update kubesvc_accounts set fl_due = {{now}} where zone_id in ({marks}) and {waits}");
+        woken += store.main().exec_dynamic(&sql, &values).await?;
+    }
+    Ok(woken)
+}
+
+/// Names of a zone's accounts that its agents should have, or should let go of.
+///
+/// # Errors
+/// The database's.
+pub async fn names_of_zone(store: &Store, zone: &str) -> Result<Vec<String>> {
+    let shape = store.ready()?;
+    let sql = format!(
+        "select {} from kubesvc_accounts where zone_id = ? and {} in ('ACTIVE', 'ORPHANED', 'DELETING', 'DELETE_FAILED', 'TO_DEACTIVATE')",
+        shape.read("name"),
+        shape.read("status")
+    );
+    let rows = store.main().fetch_dynamic(&sql, args![zone]).await?;
+    rows.iter().map(|r| r.text(0).map(Option::unwrap_or_default).map_err(|e| store.main().row_error(e))).collect()
+}
+
+/// Names of ACTIVE and FAILED accounts after a name, in the database's order: for the one look at everything after a start.
+///
+/// # Errors
+/// The database's.
+pub async fn names_at_rest(store: &Store, after: &str, limit: u32) -> Result<Vec<String>> {
+    let shape = store.ready()?;
+    let sql = format!(
+        "select {} from kubesvc_accounts where name > ? and {} in ('ACTIVE', 'ORPHANED', 'FAILED') order by name limit ?",
+        shape.read("name"),
+        shape.read("status")
+    );
+    let rows = store.main().fetch_dynamic(&sql, args![after, i64::from(limit)]).await?;
+    rows.iter().map(|r| r.text(0).map(Option::unwrap_or_default).map_err(|e| store.main().row_error(e))).collect()
+}
+
+/// How many rows there are of each status, and since when the longest waiting TO_MIGRATE waits, in milliseconds until now.
+///
+/// # Errors
+/// The database's.
+pub async fn count(store: &Store) -> Result<(Vec<(String, i64)>, i64)> {
+    let status = store.ready()?.read("status");
+    let one = if store.main().dialect() == crate::store::db::Dialect::Postgres { "count(*)::bigint" } else { "count(*)" };
+    let rows = store.main().fetch_dynamic(&format!("select {status}, {one} from kubesvc_accounts group by {status}"), &[]).await?;
+    let mut counts = Vec::new();
+    for row in &rows {
+        let text = row.text(0).map_err(|e| store.main().row_error(e))?.unwrap_or_default();
+        counts.push((text, row.int(1).map_err(|e| store.main().row_error(e))?.unwrap_or(0)));
+    }
+    let sql = format!("select {{now}} - min(fl_since) from kubesvc_accounts where {status} = 'TO_MIGRATE'");
+    let waits = store.main().fetch_dynamic(&sql, &[]).await?;
+    let waits = waits.first().map_or(Ok(None), |r| r.int(0)).map_err(|e| store.main().row_error(e))?.unwrap_or(0);
+    Ok((counts, waits.max(0)))
+}
