@@ -9,8 +9,8 @@ use super::convert::{clean, held};
 use super::{AgentId, Held, ZoneId};
 use crate::wire::{Feature, Refusal, Register};
 
-/// A message that an agent does not say the size of.
-const DEFAULT_LIMIT: usize = 4 << 20;
+/// What either side takes where it does not say.
+pub(super) const DEFAULT_LIMIT: usize = 4 << 20;
 /// Below that a message would be nothing but chunks.
 const LEAST_LIMIT: u32 = 4 << 10;
 const AGENT_ID: usize = 253;

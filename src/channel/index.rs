@@ -156,6 +156,14 @@ impl<S> Index<S> {
         !self.changes.is_empty()
     }
 
+    /// Nobody asks for changes, and there is no room for more of this agent: as many agents, or names of accounts, as may be.
+    pub(super) fn is_crowded(&self, agent: &AgentId, agents: usize, accounts: usize) -> bool {
+        match self.changes.get(agent) {
+            Some(change) => change.accounts.len() >= accounts,
+            None => self.changes.len() >= agents,
+        }
+    }
+
     /// What changed since the last call.
     pub(super) fn changes(&mut self) -> Vec<AgentChange> {
         let changes = std::mem::take(&mut self.changes);

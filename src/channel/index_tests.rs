@@ -84,6 +84,19 @@ fn a_static_account_goes_with_its_agents_own_word_only() {
     assert_eq!(names(&index.holders("x")), ["a"]);
 }
 
+#[test]
+fn changes_that_nobody_asks_for_have_a_bound() {
+    let mut index = Index::default();
+    let crowded = |index: &Index<()>, name: &str| index.is_crowded(&AgentId(name.into()), 2, 3);
+    index.register(agent("a", 1, "z", &[("x", 1), ("y", 1), ("w", 1)]), ());
+    index.register(agent("b", 2, "z", &[]), ());
+    assert!(!crowded(&index, "a") && crowded(&index, "c"));
+    index.register(agent("a", 3, "z", &[]), ());
+    assert!(crowded(&index, "a"));
+    index.changes();
+    assert!(!crowded(&index, "a") && !crowded(&index, "c"));
+}
+
 proptest! {
     /// The indexes say what the agents say, whatever happened.
     #[test]

@@ -228,8 +228,11 @@ fn outcomes(asked: &Asked, said: Vec<wire::AccountOutcome>) -> Vec<Outcome> {
 fn effect(wish: Wish, outcome: &Outcome) -> Option<Effect> {
     let facts: Option<Arc<Facts>> = match &outcome.result {
         Ok(facts) => facts.clone(),
-        // An account that could not be had: neither is an older definition of it there any more.
-        Err(_) => return matches!(wish, Wish::Add { .. }).then_some(Effect::Gone { generation: 0 }),
+        // It does not have what it could not reach. Of an older definition it says itself whether that is still there.
+        Err(_) => match wish {
+            Wish::Add { generation, .. } if generation != 0 => return Some(Effect::Gone { generation }),
+            _ => return None,
+        },
     };
     match wish {
         Wish::Add { generation, watch } if outcome.generation == generation => {

@@ -23,6 +23,9 @@ use crate::wire::{self, FarewellReason};
 
 /// Reports that may come before the outcome that they belong to.
 const EARLY: usize = 1_024;
+/// Changes that nobody has asked for: agents, and names of accounts of one. Who keeps the accounts may be without its database.
+const UNHEARD_AGENTS: usize = 65_536;
+const UNHEARD_ACCOUNTS: usize = 262_144;
 /// Memory for messages in parts, of all agents.
 const PARTS: usize = 256 << 20;
 
@@ -56,7 +59,7 @@ pub struct Registry {
     pub(super) limits: Limits,
     pub(super) replica: Arc<str>,
     pub(super) metrics: Metrics,
-    pub(super) quiet: Quiet,
+    pub(super) quiet: Arc<Quiet>,
     pub(super) budget: Budget,
     state: Mutex<State>,
     changed: Notify,
@@ -85,7 +88,7 @@ impl Registry {
             limits,
             replica: replica.into(),
             metrics,
-            quiet: Quiet::default(),
+            quiet: Arc::default(),
             budget: Budget::new(PARTS),
             state: Mutex::default(),
             changed: Notify::new(),
@@ -111,6 +114,9 @@ impl Registry {
         let mut state = self.state();
         if state.draining {
             return Err(Ending::told(FarewellReason::Shutdown, "this replica of Fairlead shuts down", retry_after(1_000)));
+        }
+        if state.index.is_crowded(&admitted.agent, UNHEARD_AGENTS, UNHEARD_ACCOUNTS) {
+            return Err(crowded());
         }
         // In microseconds, so that the count cannot run ahead of the clock, and grows over a restart too.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(0));
@@ -146,17 +152,20 @@ impl Registry {
     }
 
     /// The agent's list anew, in the same session.
-    pub(super) fn register_again(&self, session: &Arc<Session>, admitted: Admitted) -> Registration {
+    pub(super) fn register_again(&self, session: &Arc<Session>, admitted: Admitted) -> Result<Registration, Ending> {
         let mut state = self.state();
+        if state.index.is_crowded(&admitted.agent, UNHEARD_AGENTS, UNHEARD_ACCOUNTS) {
+            return Err(crowded());
+        }
         let since = match state.index.get(&session.id.agent) {
-            Some(present) if present.session.epoch > session.id.epoch => return Registration::Old,
+            Some(present) if present.session.epoch > session.id.epoch => return Ok(Registration::Old),
             present => present.map_or_else(SystemTime::now, |a| a.since),
         };
         session.early.lock().unwrap_or_else(PoisonError::into_inner).clear();
         state.index.register(agent(session.id.clone(), since, admitted), session.clone());
         self.done(state);
         self.metrics.registration("again");
-        Registration::Taken
+        Ok(Registration::Taken)
     }
 
     /// The agent takes nothing more; what is under way goes on.
@@ -287,6 +296,11 @@ impl Registry {
     }
 }
 
+fn crowded() -> Ending {
+    let text = "too much has changed with agents that Fairlead could take no note of; is its database there?";
+    Ending::told(FarewellReason::Overloaded, text, 10_000 + retry_after(20_000))
+}
+
 /// Some of so many milliseconds.
 fn retry_after(spread: u32) -> u32 {
     fastrand::u32(..spread.max(1))
@@ -352,7 +366,7 @@ impl Agents for Registry {
             self.metrics.in_flight.inc();
             Ok((Waiting { session, id, metrics: self.metrics.clone() }, answer))
         });
-        let metrics = self.metrics.clone();
+        let (metrics, quiet) = (self.metrics.clone(), self.quiet.clone());
         Box::pin(async move {
             let ended = match begun {
                 Ok((waiting, answer)) => {
@@ -379,7 +393,11 @@ impl Agents for Registry {
                 Ok(_) => {
                     tracing::debug!(agentId = %agent, operationId = %id, operationType = kind, account, "an operation has its outcome")
                 }
-                Err(e) => info!(agentId = %agent, operationId = %id, operationType = kind, account, "an operation has no outcome: {e}"),
+                Err(e) => {
+                    if let Some(more) = quiet.say(word, &agent.0) {
+                        info!(agentId = %agent, operationId = %id, operationType = kind, account, more, "an operation has no outcome: {e}");
+                    }
+                }
             }
             ended
         })

@@ -24,7 +24,7 @@ use tower::ServiceExt as _;
 use super::service::Peer;
 
 /// Streams at once: an agent has two, a proxy in between has those of many.
-const STREAMS: u32 = 1_024;
+const STREAMS: u32 = 256;
 /// Bytes that a client may send before they were read. Given, for what is left to itself shrinks to 64 KiB; the connection's is well
 /// above what a stream of reports is granted, so that reports never keep orders' answers from coming. With it grows what hyper's
 /// transport takes of very small frames before it ends a connection.

@@ -8,6 +8,7 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_health::server::HealthReporter;
 
+use super::admit::DEFAULT_LIMIT;
 use super::outbox::{self, Outgoing};
 use super::registry::Registry;
 use super::report::{self, Credits};
@@ -46,7 +47,8 @@ impl AgentService for Service {
 
 /// All services, and what health says of them where it is served.
 pub(super) async fn routes(registry: Arc<Registry>, tasks: TaskTracker, health: bool) -> (Routes, Option<HealthReporter>) {
-    let limit = registry.limits.max_message;
+    // Before Registered an agent knows no other limit than the one of the protocol.
+    let limit = registry.limits.max_message.max(DEFAULT_LIMIT);
     let service = AgentServiceServer::new(Service { registry, tasks }).max_decoding_message_size(limit);
     let mut routes = Routes::new(service);
     let describe = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);

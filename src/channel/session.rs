@@ -304,7 +304,7 @@ fn hear(registry: &Arc<Registry>, session: &Arc<Session>, said: Said) -> Result<
             session.outbox.set_limit(admitted.limit, admitted.features.contains(&FEATURES[0]));
             let refusals = std::mem::take(&mut admitted.refusals);
             let features = admitted.features.iter().map(|f| i32::from(*f)).collect();
-            match registry.register_again(session, admitted) {
+            match registry.register_again(session, admitted)? {
                 Registration::Taken => say_registered(registry, session, refusals, features),
                 Registration::Old => debug!(agentId = %session.id.agent, "a registration came of a session that another has taken over"),
             }

@@ -1,5 +1,19 @@
 //! The agents' port, with scripted agents on real connections.
 
+#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
+#[path = "../../integration/proxy/tls/certificates.rs"]
+mod certificates;
+mod floods;
+#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
+#[path = "../../integration/endurance/frames.rs"]
+mod frames;
 mod orders;
+mod port;
 mod rig;
 mod sessions;
+mod tls;
+
+mod origin {
+    /// Longer than anything takes.
+    pub const NEVER: std::time::Duration = std::time::Duration::from_secs(60);
+}
