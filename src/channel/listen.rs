@@ -76,6 +76,11 @@ impl Channel {
         self.registry.clone()
     }
 
+    /// Nobody is let in any more.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
     /// Accepts until the drain begins.
     pub fn listen(self: &Arc<Self>, listener: TcpListener) {
         self.tasks.spawn(self.clone().accept(listener));

@@ -158,3 +158,52 @@ where
         self.0.spawn(task);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use hyper_util::rt::TokioExecutor;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Five bytes that say how many follow, and some that do: as small as a message is.
+    const TINY: &[u8] = &[0, 0, 0, 0, 4, 0x1a, 2, 8, 1];
+    const MANY: usize = 6_000;
+
+    /// With what HTTP/2 has where nothing is given, the connection is ended after some 2,250 of them.
+    #[tokio::test]
+    async fn many_tiny_messages_may_wait_for_a_reader_that_is_slow() {
+        let sent = Arc::new(Notify::new());
+        let all_sent = sent.clone();
+        let slow = axum::routing::post(move |body: axum::body::Body| async move {
+            all_sent.notified().await;
+            let read = body.collect().await.map(|b| b.to_bytes().len());
+            read.map_or_else(|e| e.to_string(), |n| n.to_string())
+        });
+        let routes = Routes::from(axum::Router::new().route("/slow", slow)).prepare();
+        let (near, far) = tokio::io::duplex(64 << 10);
+        tokio::spawn(async move {
+            let keep_alive = KeepAlive { every: None, timeout: Duration::from_secs(20) };
+            serve(routes, far, ([127, 0, 0, 1], 1).into(), &keep_alive, &TaskTracker::new(), &CancellationToken::new()).await;
+        });
+        let (mut client, connection) =
+            hyper::client::conn::http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(near)).await.expect("a handshake");
+        tokio::spawn(connection);
+        let (messages, body) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
+        let body = StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(body));
+        let answer = tokio::spawn(client.send_request(Request::post("http://fairlead/slow").body(body).expect("a request")));
+        for _ in 0..MANY {
+            messages.send(Ok(Frame::data(Bytes::from_static(TINY)))).await.expect("the connection is there");
+            tokio::task::yield_now().await;
+        }
+        drop(messages);
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        sent.notify_one();
+        let answer = answer.await.expect("no panic").expect("the connection goes on").into_body().collect().await.expect("a body");
+        assert_eq!(answer.to_bytes(), (MANY * TINY.len()).to_string());
+    }
+}

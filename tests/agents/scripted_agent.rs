@@ -62,10 +62,15 @@ pub struct ScriptedAgent {
 
 impl ScriptedAgent {
     /// Opens the stream and says nothing.
-    pub async fn open(mut client: AgentServiceClient<Channel>) -> Self {
+    pub async fn open(client: AgentServiceClient<Channel>) -> Self {
+        Self::try_open(client).await.expect("a stream")
+    }
+
+    /// As [`ScriptedAgent::open`], where the network may not let it.
+    pub async fn try_open(mut client: AgentServiceClient<Channel>) -> Result<Self, tonic::Status> {
         let (say, said) = mpsc::channel(10_000);
-        let hear = client.operate(ReceiverStream::new(said)).await.expect("a stream").into_inner();
-        Self { registered: Registered::default(), silent: false, client, say: Some(say), hear }
+        let hear = client.operate(ReceiverStream::new(said)).await?.into_inner();
+        Ok(Self { registered: Registered::default(), silent: false, client, say: Some(say), hear })
     }
 
     /// Connects and registers.
@@ -96,6 +101,16 @@ impl ScriptedAgent {
             let message = heard.ok()??.message?;
             match message {
                 Heard::Ping(_) if self.silent => {}
+                Heard::Ping(ping) => self.say(Said::Pong(Pong { number: ping.number })).await,
+                message => return Some(message),
+            }
+        }
+    }
+
+    /// The next message; `None`: the stream has ended, or nothing at all was heard for so long.
+    pub async fn try_hear(&mut self, patience: Duration) -> Option<Heard> {
+        loop {
+            match tokio::time::timeout(patience, self.hear.message()).await.ok()?.ok()??.message? {
                 Heard::Ping(ping) => self.say(Said::Pong(Pong { number: ping.number })).await,
                 message => return Some(message),
             }

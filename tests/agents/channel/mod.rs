@@ -11,6 +11,7 @@ mod orders;
 mod port;
 mod rig;
 mod sessions;
+mod sim;
 mod tls;
 
 mod origin {

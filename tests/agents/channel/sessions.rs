@@ -168,3 +168,50 @@ async fn a_registration_above_the_limit_comes_in_parts() {
     let farewell = agent.farewell().await;
     assert!(farewell.reason() == FarewellReason::Protocol && farewell.message.contains("without the first"), "{farewell:?}");
 }
+
+#[tokio::test]
+async fn a_stream_that_was_reset_is_opened_again_on_the_same_connection() {
+    let rig = Rig::start().await;
+    let client = connect(rig.address).await;
+    let first = ScriptedAgent::with(client.clone(), register("a", "z", &["x"])).await;
+    let epoch = first.registered.epoch;
+    drop(first);
+    until("the reset stream's session is over", || rig.agent("a").is_none()).await;
+    let again = ScriptedAgent::with(client, register("a", "z", &["x"])).await;
+    assert!(again.registered.epoch > epoch);
+    assert_eq!(rig.metric("fairlead_channel_connections"), 1.0);
+}
+
+#[tokio::test]
+async fn what_is_under_way_at_a_drain_has_its_outcome() {
+    let rig = Rig::start().await;
+    let mut agent = ScriptedAgent::start(rig.address, register("a", "z", &[])).await;
+    let outcome = rig.agents.execute(&rig.session("a"), ulid::Ulid::generate(), super::rig::add(&["x"], 1), Duration::from_secs(20));
+    let operation = agent.order().await;
+    let channel = rig.channel.clone();
+    let drained = tokio::spawn(async move { channel.drain(Duration::from_secs(20)).await });
+    until("nobody is let in", || rig.channel.is_draining()).await;
+    agent.done(&operation).await;
+    assert!(outcome.await.unwrap()[0].result.is_ok());
+    assert_eq!(agent.farewell().await.reason(), FarewellReason::Shutdown);
+    drop(agent);
+    drained.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_operation_that_was_lost_is_asked_again_under_its_name_in_the_next_session() {
+    let rig = Rig::start().await;
+    let id = ulid::Ulid::generate();
+    let order = || super::rig::add(&["x"], 1);
+    let mut agent = ScriptedAgent::start(rig.address, register("a", "z", &[])).await;
+    let lost = rig.agents.execute(&rig.session("a"), id, order(), Duration::from_secs(20));
+    let first = agent.order().await;
+    drop(agent);
+    assert_eq!(lost.await, Err(fairlead::channel::Unanswered::Lost));
+    until("it is gone", || rig.agent("a").is_none()).await;
+    let mut agent = ScriptedAgent::start(rig.address, register("a", "z", &[])).await;
+    let again = rig.agents.execute(&rig.session("a"), id, order(), Duration::from_secs(20));
+    assert_eq!(agent.order().await, first);
+    agent.done(&first).await;
+    assert!(again.await.unwrap()[0].result.is_ok());
+}
