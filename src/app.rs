@@ -271,20 +271,23 @@ impl App {
         &self.engine
     }
 
-    /// Comes to rest in order: not ready, requests finish (bounded), agents are told farewell (bounded), open changes are settled
-    /// (bounded), the epoch is closed.
+    /// Comes to rest in order: not ready; requests finish and agents are told farewell (both bounded); open changes are settled
+    /// (bounded); the epoch is closed.
     /// Says whether every request ended by itself.
     pub async fn drain(self) -> bool {
         self.readiness.drain();
         info!("draining");
-        let drained = self.proxy.drain(self.drain_timeout).await;
+        // Agents go to other replicas at once; requests take their time.
+        let farewell = async {
+            // First, so that nobody hears the farewell of agents for their death.
+            self.dispatch.shutdown(FAREWELL).await;
+            if let Some((channel, _)) = &self.channel {
+                channel.drain(FAREWELL).await;
+            }
+        };
+        let (drained, ()) = tokio::join!(self.proxy.drain(self.drain_timeout), farewell);
         if drained.aborted > 0 || drained.unfinished > 0 {
             warn!(cut = drained.aborted, unfinished = drained.unfinished, "the drain's time was over before the requests were");
-        }
-        // First, so that nobody hears the farewell of agents for their death.
-        self.dispatch.shutdown(FAREWELL).await;
-        if let Some((channel, _)) = &self.channel {
-            channel.drain(FAREWELL).await;
         }
         self.engine.shutdown(SETTLE_AT_END).await;
         self.stop.cancel();

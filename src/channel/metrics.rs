@@ -76,7 +76,7 @@ impl Metrics {
         );
         registry.register("channel_received_bytes", "Bytes of messages from agents", m.bytes_received.clone());
         registry.register("channel_sent_bytes", "Bytes of operations to agents", m.bytes_sent.clone());
-        registry.register("channel_panics", "Connections and sessions that ended by a fault of Fairlead's own", m.panics.clone());
+        registry.register("channel_panics", "Sessions that ended by a fault of Fairlead's own", m.panics.clone());
         m
     }
 

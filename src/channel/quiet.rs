@@ -14,9 +14,17 @@ const KEYS: usize = 4_096;
 /// What is said, and of whom.
 type Key = (&'static str, u64);
 
-/// See the module's page. When each was last said, and how often it was not since.
+/// See the module's page.
 #[derive(Debug, Default)]
-pub(super) struct Quiet(Mutex<HashMap<Key, (Instant, u64)>>);
+pub(super) struct Quiet(Mutex<Said>);
+
+#[derive(Debug, Default)]
+struct Said {
+    /// When each was last said, and how often it was not since.
+    at: HashMap<Key, (Instant, u64)>,
+    /// When there was last looked for some that can be forgotten.
+    tidied: Option<Instant>,
+}
 
 impl Quiet {
     /// Whether to say it now; then how many were not said since the last one.
@@ -25,7 +33,7 @@ impl Quiet {
         of.hash(&mut hasher);
         let (key, now) = ((what, hasher.finish()), Instant::now());
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, unsaid)) = said.get_mut(&key) {
+        if let Some((at, unsaid)) = said.at.get_mut(&key) {
             if now.duration_since(*at) < PAUSE {
                 *unsaid += 1;
                 return None;
@@ -33,13 +41,18 @@ impl Quiet {
             *at = now;
             return Some(std::mem::take(unsaid));
         }
-        if said.len() >= KEYS {
-            said.retain(|_, (at, _)| now.duration_since(*at) < PAUSE);
-            if said.len() >= KEYS {
+        if said.at.len() >= KEYS {
+            // A look at all of them, so not with each line.
+            if said.tidied.is_some_and(|tidied| now.duration_since(tidied) < PAUSE) {
+                return None;
+            }
+            said.tidied = Some(now);
+            said.at.retain(|_, (at, _)| now.duration_since(*at) < PAUSE);
+            if said.at.len() >= KEYS {
                 return None;
             }
         }
-        said.insert(key, (now, 0));
+        said.at.insert(key, (now, 0));
         Some(0)
     }
 }

@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
-/// Longer than anything that is waited for; a test that fails takes so long.
+/// Longer than anything that is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A registration with nothing out of the ordinary.
@@ -55,6 +55,8 @@ pub struct ScriptedAgent {
     /// The answer to the registration; as it was made before one.
     pub registered: Registered,
     pub silent: bool,
+    /// How long to wait for a message; a test that fails takes so long.
+    pub patience: Duration,
     pub client: AgentServiceClient<Channel>,
     say: Option<mpsc::Sender<OperateRequest>>,
     hear: Streaming<OperateResponse>,
@@ -62,15 +64,10 @@ pub struct ScriptedAgent {
 
 impl ScriptedAgent {
     /// Opens the stream and says nothing.
-    pub async fn open(client: AgentServiceClient<Channel>) -> Self {
-        Self::try_open(client).await.expect("a stream")
-    }
-
-    /// As [`ScriptedAgent::open`], where the network may not let it.
-    pub async fn try_open(mut client: AgentServiceClient<Channel>) -> Result<Self, tonic::Status> {
+    pub async fn open(mut client: AgentServiceClient<Channel>) -> Self {
         let (say, said) = mpsc::channel(10_000);
-        let hear = client.operate(ReceiverStream::new(said)).await?.into_inner();
-        Ok(Self { registered: Registered::default(), silent: false, client, say: Some(say), hear })
+        let hear = client.operate(ReceiverStream::new(said)).await.expect("a stream").into_inner();
+        Self { registered: Registered::default(), silent: false, patience: PATIENCE, client, say: Some(say), hear }
     }
 
     /// Connects and registers.
@@ -96,21 +93,12 @@ impl ScriptedAgent {
 
     /// The next message but pings; `None`: Fairlead has ended the stream.
     pub async fn hear(&mut self) -> Option<Heard> {
+        let until = tokio::time::Instant::now() + self.patience;
         loop {
-            let heard = tokio::time::timeout(PATIENCE, self.hear.message()).await.expect("nothing was said for long");
+            let heard = tokio::time::timeout_at(until, self.hear.message()).await.expect("nothing but pings was said for long");
             let message = heard.ok()??.message?;
             match message {
                 Heard::Ping(_) if self.silent => {}
-                Heard::Ping(ping) => self.say(Said::Pong(Pong { number: ping.number })).await,
-                message => return Some(message),
-            }
-        }
-    }
-
-    /// The next message; `None`: the stream has ended, or nothing at all was heard for so long.
-    pub async fn try_hear(&mut self, patience: Duration) -> Option<Heard> {
-        loop {
-            match tokio::time::timeout(patience, self.hear.message()).await.ok()?.ok()??.message? {
                 Heard::Ping(ping) => self.say(Said::Pong(Pong { number: ping.number })).await,
                 message => return Some(message),
             }
