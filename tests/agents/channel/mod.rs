@@ -1,8 +1,5 @@
 //! The agents' port, with scripted agents on real connections.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-#[path = "../../integration/proxy/tls/certificates.rs"]
-mod certificates;
 mod floods;
 #[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
 #[path = "../../integration/endurance/frames.rs"]

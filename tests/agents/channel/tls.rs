@@ -14,11 +14,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Error, Identity};
 
-use super::certificates::{Ca, Folder, Pair};
 use super::frames::GOAWAY;
 use super::port::say;
 use super::rig::{Rig, config, until};
 use crate::scripted_agent::{ScriptedAgent, connect, register};
+use crate::support::certificates::{Ca, Folder, Pair};
 
 struct Secured {
     rig: Rig,
