@@ -3,7 +3,9 @@
 mod api_server;
 mod around;
 mod clusters;
+mod configuration;
 mod failures;
+mod kubernetes;
 mod reload;
 mod rig;
 mod scripted;
