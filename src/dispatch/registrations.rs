@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use super::send::Told;
 use super::{Dispatch, identity};
 use crate::account::{Origin, Status};
 use crate::channel::{Agent, AgentChange, HeldState, SessionId};
@@ -70,7 +71,7 @@ impl Dispatch {
 
     /// Accounts that agents have, or had, and that have no row: static ones get one, of dynamic ones they are told to let go.
     pub(super) async fn without_row(self: &Arc<Self>, names: &[Arc<str>]) -> Result<()> {
-        let mut strays: HashMap<SessionId, (Arc<Agent>, Vec<(Arc<str>, i64)>)> = HashMap::new();
+        let mut strays: HashMap<SessionId, Told<i64>> = HashMap::new();
         for name in names {
             let holders = self.agents.holders(name);
             let busy = self.memory().busy(name);

@@ -10,7 +10,7 @@ use ulid::Ulid;
 
 use super::Dispatch;
 use super::plan::{self, FailedLately, Next, Plan, Sight};
-use super::send::{Attempt, Back, Given, Offer};
+use super::send::{Attempt, Back, Given, Offer, Told};
 use crate::account::Status;
 use crate::channel::Agent;
 use crate::lifecycle::{self, Event, Step};
@@ -190,8 +190,8 @@ impl Dispatch {
         let firsts = self.firsts();
         let (mut writes, mut postponed) = (Vec::new(), Vec::new());
         let mut given: Vec<Given> = Vec::new();
-        let mut strays: HashMap<_, (Arc<Agent>, Vec<(Arc<str>, i64)>)> = HashMap::new();
-        let mut roles: HashMap<_, (Arc<Agent>, Vec<(Arc<str>, bool)>)> = HashMap::new();
+        let mut strays: HashMap<_, Told<i64>> = HashMap::new();
+        let mut roles: HashMap<_, Told<bool>> = HashMap::new();
         let mut orders = Orders::default();
         for row in rows.drain(..) {
             let plan = self.plan(&row, &firsts);

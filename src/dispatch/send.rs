@@ -25,6 +25,11 @@ const PREPARED: usize = 8;
 /// Pause before an agent that is gone or overloaded is asked again.
 const BREATH: Duration = Duration::from_secs(1);
 
+/// What an agent is told of some accounts: a generation, or whether it watches.
+pub(super) type Told<T> = (Arc<Agent>, Vec<(Arc<str>, T)>);
+/// What is to be sent of the n-th of some attempts, or why nothing is.
+type Prepared = (usize, Result<Vec<u8>, String>);
+
 /// One account on its way to an agent.
 pub(super) struct Attempt {
     pub name: Arc<str>,
@@ -255,12 +260,12 @@ impl Dispatch {
             }
         };
         let by_name: HashMap<&str, &states::Payload> = payloads.iter().map(|p| (p.name.as_str(), p)).collect();
-        let mut preparing: Vec<BoxFuture<'_, (usize, Result<Vec<u8>, String>)>> = Vec::new();
+        let mut preparing: Vec<BoxFuture<'_, Prepared>> = Vec::new();
         for (i, attempt) in attempts.iter().enumerate() {
             let Some(payload) = by_name.get(&*attempt.name).copied().filter(|p| is_wanted(attempt, p)) else { continue };
             preparing.push(Box::pin(async move { (i, self.prepare(&attempt.row, payload).await) }));
         }
-        let mut ready: Vec<(usize, Result<Vec<u8>, String>)> = Vec::new();
+        let mut ready: Vec<Prepared> = Vec::new();
         let mut preparing = preparing.into_iter().peekable();
         while preparing.peek().is_some() {
             ready.extend(join_all(preparing.by_ref().take(PREPARED).collect::<Vec<_>>()).await);
@@ -448,7 +453,7 @@ impl Dispatch {
     }
 
     /// Tells agents to let go of what they have and may not have.
-    pub(super) fn let_strays_go(self: &Arc<Self>, strays: impl IntoIterator<Item = (Arc<Agent>, Vec<(Arc<str>, i64)>)>) {
+    pub(super) fn let_strays_go(self: &Arc<Self>, strays: impl IntoIterator<Item = Told<i64>>) {
         for (agent, accounts) in strays {
             {
                 let mut memory = self.memory();
@@ -476,7 +481,7 @@ impl Dispatch {
     }
 
     /// Says who watches.
-    pub(super) fn set_roles(self: &Arc<Self>, roles: impl IntoIterator<Item = (Arc<Agent>, Vec<(Arc<str>, bool)>)>) {
+    pub(super) fn set_roles(self: &Arc<Self>, roles: impl IntoIterator<Item = Told<bool>>) {
         for (agent, accounts) in roles {
             {
                 let mut memory = self.memory();

@@ -47,12 +47,15 @@ pub enum ResolveError {
     TimedOut(Engine, Duration),
 }
 
+/// The client, and Fairlead's own namespace where that is known.
+type Connected = (Client, Option<String>);
+
 /// Resolves references. Clones share the connection.
 #[derive(Clone)]
 pub struct Resolver {
     settings: Settings,
     /// Made at the first use, and again after a failure.
-    client: Arc<Mutex<Option<(Client, Option<String>)>>>,
+    client: Arc<Mutex<Option<Connected>>>,
 }
 
 impl Resolver {
@@ -111,8 +114,7 @@ impl Resolver {
         }
     }
 
-    /// The client, and Fairlead's own namespace where that is known.
-    async fn client(&self) -> Result<(Client, Option<String>), String> {
+    async fn client(&self) -> Result<Connected, String> {
         let mut kept = self.client.lock().await;
         if let Some(found) = &*kept {
             return Ok(found.clone());

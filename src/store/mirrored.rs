@@ -205,22 +205,21 @@ pub async fn update(
     if changed {
         set.push_str(", fl_generation = ?, fl_identity = NULL");
         values.push(fresh_generation().into());
-        match row.state.map(|state| (state, lifecycle::next(&state, Event::Changed))) {
-            Some((state, Step::Go { to, attempts, .. })) => {
-                if to != state.status {
-                    set.push_str(&format!(", {}, fl_since = {{now}}, fl_operation = NULL, fl_owner = NULL", shape.assign(&["status"])));
-                    values.push(to.as_str().into());
-                }
-                if attempts == Attempts::Reset {
-                    set.push_str(&format!(", {}", shape.assign(&["failed_count", "error_message"])));
-                    values.extend_from_slice(args![0_i64, None::<String>]);
-                }
-                // What no agent has, none has to hear of.
-                if to != Status::Inactive {
-                    set.push_str(", fl_due = {now}");
-                }
+        if let Some(state) = row.state
+            && let Step::Go { to, attempts, .. } = lifecycle::next(&state, Event::Changed)
+        {
+            if to != state.status {
+                set.push_str(&format!(", {}, fl_since = {{now}}, fl_operation = NULL, fl_owner = NULL", shape.assign(&["status"])));
+                values.push(to.as_str().into());
             }
-            Some(_) | None => {}
+            if attempts == Attempts::Reset {
+                set.push_str(&format!(", {}", shape.assign(&["failed_count", "error_message"])));
+                values.extend_from_slice(args![0_i64, None::<String>]);
+            }
+            // What no agent has, none has to hear of.
+            if to != Status::Inactive {
+                set.push_str(", fl_due = {now}");
+            }
         }
     }
     values.push(Arg::from(&row.name));

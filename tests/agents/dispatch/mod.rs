@@ -2,9 +2,11 @@
 
 mod activate;
 mod crash;
+mod document;
 mod keep;
 mod leave;
 pub mod places;
 mod rig;
 mod rows;
 pub mod scripted;
+mod table;
