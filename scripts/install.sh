@@ -10,7 +10,8 @@
 #   scripts/install.sh slow        slowhttptest
 #   scripts/install.sh h2spec      h2spec, by Go
 #   scripts/install.sh kube        Go, and with it a real Kubernetes API server (scripts/kube.sh), for the end-to-end tests
-# Tools of cargo and Go go to FAIRLEAD_TOOLS (default: .run/tools in the repository) and not among the user's own.
+#   scripts/install.sh schemathesis   schemathesis, which holds an API against its document, by Python
+# Tools of cargo, Go and Python go to FAIRLEAD_TOOLS (default: .run/tools in the repository) and not among the user's own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tools=${FAIRLEAD_TOOLS:-$PWD/.run/tools}
@@ -20,6 +21,7 @@ deny=0.20.2
 machete=0.9.2
 fuzz=0.13.2
 h2spec=v2.2.1+incompatible
+schemathesis=4.32.5
 
 say() { echo "install: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -134,10 +136,20 @@ h2spec() {
   GOBIN=$tools/bin go install "github.com/summerwind/h2spec/cmd/h2spec@$h2spec"
 }
 
+schemathesis() {
+  case "$("$tools/bin/schemathesis" --version 2>/dev/null)" in *"$schemathesis"*) return ;; esac
+  python3 -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv
+  say "pip install schemathesis $schemathesis"
+  python3 -m venv --clear "$tools/schemathesis"
+  "$tools/schemathesis/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$schemathesis"
+  mkdir -p "$tools/bin"
+  ln -sf "$tools/schemathesis/bin/schemathesis" "$tools/bin/schemathesis"
+}
+
 case ${1:-} in
-  compiler | databases | proxies | perf | lints | java | fuzz | slow | h2spec | kube) "$1" ;;
+  compiler | databases | proxies | perf | lints | java | fuzz | slow | h2spec | kube | schemathesis) "$1" ;;
   *)
-    echo "usage: scripts/install.sh compiler|databases|proxies|perf|lints|java|fuzz|slow|h2spec|kube" >&2
+    echo "usage: scripts/install.sh compiler|databases|proxies|perf|lints|java|fuzz|slow|h2spec|kube|schemathesis" >&2
     exit 64
     ;;
 esac

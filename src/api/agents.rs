@@ -11,25 +11,33 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
+use super::schema::{ArmoryAgentResponse, Besides, DisconnectRequest, ErrorBody, WithBody, WithName};
 use super::{Api, body};
 use crate::channel::{Agent, AgentId, Agents, HeldState};
 
 type Id = Result<Path<String>, PathRejection>;
 
-/// `GET /armory/agents`.
+/// Agents that are connected to this replica, in the order of their names.
+#[utoipa::path(get, path = "/armory/agents", tag = "agents",
+    responses((status = 200, description = "Who is connected", body = Vec<ArmoryAgentResponse>), Besides))]
 pub(super) async fn list(State(api): State<Api>) -> Json<Value> {
     let mut all = api.agents.all();
     all.sort_by(|a, b| a.session.agent.cmp(&b.session.agent));
     Json(all.iter().map(|a| shown(a, &api.replica)).collect())
 }
 
-/// `GET /armory/agents/{agentId}`.
+/// One agent that is connected to this replica.
+#[utoipa::path(get, path = "/armory/agents/{id}", tag = "agents", params(("id" = String, Path)),
+    responses((status = 200, description = "The agent", body = ArmoryAgentResponse), WithName, Besides))]
 pub(super) async fn one(State(api): State<Api>, id: Id) -> Result<Json<Value>, ApiError> {
     let agent = api.agents.get(&named(id)?).ok_or(ApiError::UnknownAgent)?;
     Ok(Json(shown(&agent, &api.replica)))
 }
 
-/// `POST /armory/agent/{agentId}/disconnect`: ends its session. It may come back at once.
+/// Ends an agent's session. It may come back at once.
+#[utoipa::path(post, path = "/armory/agent/{id}/disconnect", tag = "agents", params(("id" = String, Path)), request_body = Option<DisconnectRequest>,
+    responses((status = 200, description = "It is disconnected"), WithBody,
+        (status = 404, description = "No such agent is connected to this replica", body = ErrorBody), Besides))]
 pub(super) async fn disconnect(State(api): State<Api>, id: Id, headers: HeaderMap, bytes: Bytes) -> Result<StatusCode, ApiError> {
     let id = named(id)?;
     body::disconnect(&headers, &bytes)?;

@@ -8,8 +8,10 @@ mod agents;
 mod body;
 mod error;
 pub mod front;
+mod openapi;
 mod query;
 mod read;
+mod schema;
 mod view;
 mod write;
 
@@ -94,7 +96,8 @@ impl Api {
         let account = || known(get(read::one).delete(write::delete_one), "GET, HEAD, DELETE, OPTIONS");
         // An account may have this name too.
         let dynamic = || {
-            let routes = post(write::create).put(write::update).patch(write::change).merge(get(read::one)).delete(write::delete_one);
+            let routes =
+                post(write::create).put(write::update).patch(write::change_dynamic).merge(get(read::one)).delete(write::delete_one);
             known(routes, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
         };
         let handled = || known(get(read::handled), "GET, HEAD, OPTIONS");
@@ -109,6 +112,7 @@ impl Api {
             .route("/agents/kubernetes/accounts/{name}", handled())
             .route("/agents/kubernetes/accounts/{name}/", handled())
             .route("/agents/kubernetes/accounts/{name}/namespaces", known(get(read::namespaces), "GET, HEAD, OPTIONS"))
+            .route("/armory/openapi.json", known(get(openapi::document), "GET, HEAD, OPTIONS"))
             .route("/armory/agents", agents())
             .route("/armory/agents/", agents())
             .route("/armory/agents/{id}", known(get(agents::one), "GET, HEAD, OPTIONS"))

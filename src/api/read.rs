@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::query::Paging;
+use super::schema::{Account, AccountOrNone, AccountPage, Besides, ErrorBody, OfAccounts, WithName};
 use super::{Api, LOOKUP_BOUND, SETTLE_BOUND, agents, view};
 use crate::proxy::path::is_possible_name;
 use crate::source::Reading;
@@ -15,7 +16,17 @@ use crate::store::AccountRow;
 
 type Name = Result<Path<String>, PathRejection>;
 
-/// `GET /armory/accounts?page=&limit=`.
+/// All accounts in the order of their names, also those of agents' own files.
+#[utoipa::path(get, path = "/armory/accounts", tag = "accounts",
+    params(
+        ("page" = Option<i64>, Query, minimum = 1, maximum = 4294967295_i64, description = "From 1"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "100 where it is not given"),
+    ),
+    responses(
+        (status = 200, description = "Some of them", body = AccountPage),
+        (status = 400, description = "page or limit is no such number", body = ErrorBody),
+        OfAccounts, Besides,
+    ))]
 pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Json<Value>, ApiError> {
     let Paging { page, limit } = Paging::parse(query.as_deref())?;
     let found = api.store.page(page, limit).await?;
@@ -23,7 +34,9 @@ pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
     Ok(Json(json!({"items": items, "page": page, "limit": limit, "total": found.total})))
 }
 
-/// `GET /armory/accounts/{name}`: the mirror's row, else Clouddriver's account, else 404.
+/// The account: Fairlead's, else Clouddriver's own, without a status.
+#[utoipa::path(get, path = "/armory/accounts/{name}", tag = "accounts", params(("name" = String, Path)),
+    responses((status = 200, description = "The account", body = Account), WithName, OfAccounts, Besides))]
 pub(super) async fn one(State(api): State<Api>, name: Name) -> Result<Json<Value>, ApiError> {
     let name = decoded(name)?;
     if let Some(row) = settled(&api, &name).await? {
@@ -40,13 +53,17 @@ pub(super) async fn one(State(api): State<Api>, name: Name) -> Result<Json<Value
     }
 }
 
-/// `GET /agents/kubernetes/accounts/{name}`: the mirror's row, else an empty object.
+/// The account, if Fairlead has it, else an empty object.
+#[utoipa::path(get, path = "/agents/kubernetes/accounts/{name}", tag = "accounts", params(("name" = String, Path)),
+    responses((status = 200, description = "The account or {}", body = AccountOrNone), WithName, OfAccounts, Besides))]
 pub(super) async fn handled(State(api): State<Api>, name: Name) -> Result<Json<Value>, ApiError> {
     let row = settled(&api, &decoded(name)?).await?;
     Ok(Json(row.map_or_else(|| json!({}), |row| shown(&api, &row))))
 }
 
-/// `GET /agents/kubernetes/accounts/{name}/namespaces`: as its agents see them, else as its definition names them, else none.
+/// The account's namespaces as its agents see them, else as its definition names them, else none.
+#[utoipa::path(get, path = "/agents/kubernetes/accounts/{name}/namespaces", tag = "accounts", params(("name" = String, Path)),
+    responses((status = 200, description = "Names", body = Vec<String>), WithName, OfAccounts, Besides))]
 pub(super) async fn namespaces(State(api): State<Api>, name: Name) -> Result<Json<Value>, ApiError> {
     let Some(row) = settled(&api, &decoded(name)?).await? else { return Ok(Json(json!([]))) };
     let seen = agents::namespaces(&*api.agents, &row.name);

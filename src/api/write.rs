@@ -14,6 +14,9 @@ use serde_json::{Map, Value, json};
 
 use super::body::{self, Entry};
 use super::error::ApiError;
+use super::schema::{
+    AddBatch, Besides, ChangeBatch, DynamicAccount, DynamicAccounts, ErrorBody, Names, NotTaken, OfAccounts, WithBody, WithName,
+};
 use super::{Api, read};
 use crate::dispatch::desk::{Desk, Error, Outcome};
 use crate::lifecycle::Wanted;
@@ -21,7 +24,13 @@ use crate::lifecycle::Wanted;
 /// Accounts of one request that are worked on at once. More would take the pool's connections from others.
 const AT_ONCE: usize = 6;
 
-/// `POST /armory/accounts`: takes accounts over from Clouddriver.
+/// Takes accounts over from Clouddriver's table: INACTIVE.
+#[utoipa::path(post, path = "/armory/accounts", tag = "accounts", request_body = AddBatch,
+    responses(
+        (status = 202, description = "All are taken", body = Vec<NotTaken>),
+        (status = 409, description = "Those that were not taken, and why; the others are", body = Vec<NotTaken>),
+        WithBody, OfAccounts, Besides,
+    ))]
 pub(super) async fn take(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, ApiError> {
     let desk = api.desk()?;
     let entries = body::to_take(&headers, &bytes)?;
@@ -30,7 +39,9 @@ pub(super) async fn take(State(api): State<Api>, headers: HeaderMap, bytes: Byte
     answer_of_posts(&entries, outcomes, "neither Fairlead nor Clouddriver's accounts table has a Kubernetes account of this name")
 }
 
-/// `PATCH /armory/accounts`: activates and deactivates.
+/// Activates and deactivates accounts.
+#[utoipa::path(patch, path = "/armory/accounts", tag = "accounts", request_body = ChangeBatch,
+    responses((status = 202, description = "Noted; what becomes of it is in each account's status"), WithBody, OfAccounts, Besides))]
 pub(super) async fn change(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<StatusCode, ApiError> {
     let desk = api.desk()?;
     let entries = body::to_change(&headers, &bytes)?;
@@ -39,7 +50,16 @@ pub(super) async fn change(State(api): State<Api>, headers: HeaderMap, bytes: By
     accepted(entries.iter().map(|e| e.ask.name.as_str()), outcomes)
 }
 
-/// `DELETE /armory/accounts`: a body with names.
+/// The same as `PATCH /armory/accounts`.
+#[utoipa::path(patch, path = "/armory/accounts/dynamic", tag = "accounts", request_body = ChangeBatch,
+    responses((status = 202, description = "Noted; what becomes of it is in each account's status"), WithBody, OfAccounts, Besides))]
+pub(super) async fn change_dynamic(state: State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<StatusCode, ApiError> {
+    change(state, headers, bytes).await
+}
+
+/// Takes accounts out, from their agents first. The body has their names.
+#[utoipa::path(delete, path = "/armory/accounts", tag = "accounts", request_body = Names,
+    responses((status = 202, description = "Noted; each goes when its agents have let go"), WithBody, OfAccounts, Besides))]
 pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<StatusCode, ApiError> {
     let desk = api.desk()?;
     let names = body::names(&headers, &bytes)?;
@@ -48,7 +68,9 @@ pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, bytes: By
     accepted(names.iter().map(String::as_str), outcomes)
 }
 
-/// `DELETE /armory/accounts/{name}`.
+/// Takes one account out, from its agents first.
+#[utoipa::path(delete, path = "/armory/accounts/{name}", tag = "accounts", params(("name" = String, Path)),
+    responses((status = 202, description = "Noted; it goes when its agents have let go"), WithName, OfAccounts, Besides))]
 pub(super) async fn delete_one(State(api): State<Api>, name: Result<Path<String>, PathRejection>) -> Result<StatusCode, ApiError> {
     let name = read::decoded(name)?;
     if !crate::proxy::path::is_possible_name(&name) {
@@ -60,7 +82,13 @@ pub(super) async fn delete_one(State(api): State<Api>, name: Result<Path<String>
     accepted(std::iter::once(name.as_str()), vec![outcome])
 }
 
-/// `POST /armory/accounts/dynamic`: makes accounts from definitions.
+/// Makes accounts that Clouddriver does not have: INACTIVE.
+#[utoipa::path(post, path = "/armory/accounts/dynamic", tag = "accounts", request_body = DynamicAccounts,
+    responses(
+        (status = 202, description = "All are taken", body = Vec<NotTaken>),
+        (status = 409, description = "Those that were not taken, and why; the others are", body = Vec<NotTaken>),
+        WithBody, OfAccounts, Besides,
+    ))]
 pub(super) async fn create(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, ApiError> {
     let desk = api.desk()?;
     let entries = body::to_create(&headers, &bytes)?;
@@ -69,7 +97,14 @@ pub(super) async fn create(State(api): State<Api>, headers: HeaderMap, bytes: By
     answer_of_posts(&entries, outcomes, "")
 }
 
-/// `PUT /armory/accounts/dynamic`: changes one account.
+/// Changes what lies over one account's definition. `null` takes a field away again.
+#[utoipa::path(put, path = "/armory/accounts/dynamic", tag = "accounts", request_body = DynamicAccount,
+    responses(
+        (status = 202, description = "Changed; its agents hear of it", body = Vec<NotTaken>),
+        (status = 404, description = "No such account", body = ErrorBody),
+        (status = 409, description = "It cannot be changed, and why", body = Vec<NotTaken>),
+        WithBody, OfAccounts, Besides,
+    ))]
 pub(super) async fn update(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, ApiError> {
     let desk = api.desk()?;
     let entry = body::to_update(&headers, &bytes)?;
@@ -82,7 +117,9 @@ pub(super) async fn update(State(api): State<Api>, headers: HeaderMap, bytes: By
     }
 }
 
-/// `POST /armory/agent/assignments`: which of their agents watches these accounts is decided anew.
+/// Which of their agents watches these accounts is decided anew.
+#[utoipa::path(post, path = "/armory/agent/assignments", tag = "agents", request_body = Names,
+    responses((status = 200, description = "Noted"), WithBody, Besides))]
 pub(super) async fn assign(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<StatusCode, ApiError> {
     let desk = api.desk()?;
     let names = body::names(&headers, &bytes)?;

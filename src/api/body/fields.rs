@@ -130,7 +130,7 @@ fn problem(value: &Value, kind: Kind) -> Option<std::borrow::Cow<'static, str>> 
         (Kind::Text, _) => wrong("must be a string"),
         (Kind::Flag, Value::Bool(_)) => None,
         (Kind::Flag, _) => wrong("must be true or false"),
-        (Kind::Whole, Value::Number(n)) if n.is_u64() => None,
+        (Kind::Whole, Value::Number(n)) if n.as_i64().is_some_and(|n| n >= 0) => None,
         (Kind::Whole, _) => wrong("must be a whole number, not below 0"),
         (Kind::Texts, Value::Array(items)) if items.iter().all(Value::is_string) => None,
         (Kind::Texts, _) => wrong("must be a list of strings"),

@@ -150,7 +150,7 @@ async fn encoded_parts_of_a_path_are_names_or_nobodys() {
         ("DELETE", "/armory/accounts/..%2Fa", 404),
         ("DELETE", "/armory/accounts/a%2Fb", 400),
         ("DELETE", "/armory/accounts/a;x=y", 404),
-        ("DELETE", "/armory//accounts/a", 404),
+        ("DELETE", "/armory//accounts/a", 501),
         ("DELETE", "/armory/accounts/nobody", 400),
         ("DELETE", "/armory/accounts/%61", 202),
         ("DELETE", "/armory/accounts/a%20b", 202),

@@ -5,6 +5,7 @@ mod beside;
 mod crowd;
 mod hostile;
 mod rig;
+mod schemathesis;
 mod states;
 mod take;
 mod whole;
