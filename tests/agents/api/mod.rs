@@ -7,5 +7,6 @@ mod hostile;
 mod rig;
 mod schemathesis;
 mod states;
+mod story;
 mod take;
 mod whole;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fairlead::api::front::{self, FrontLayer};
 use fairlead::api::{Api, BoxFuture, Settler};
+use fairlead::channel::Agents;
 use fairlead::config::{Deny, DenyAction, FailurePolicy, Interceptor, Replica};
 use fairlead::dispatch::{Bell, Desk};
 use fairlead::mirror::{Engine, Metrics};
@@ -122,11 +123,18 @@ impl World {
     }
 
     pub async fn replica(&self, id: &str) -> Rig {
-        Rig::start(&self.place, id, true).await
+        let crowd = Arc::new(Crowd::default());
+        Rig::start(&self.place, id, true, crowd.clone(), crowd).await
+    }
+
+    /// One whose API shows these agents.
+    pub async fn replica_of(&self, id: &str, agents: Arc<dyn Agents>) -> Rig {
+        Rig::start(&self.place, id, true, Arc::default(), agents).await
     }
 
     pub async fn switched_off(&self) -> Rig {
-        Rig::start(&self.place, "off", false).await
+        let crowd = Arc::new(Crowd::default());
+        Rig::start(&self.place, "off", false, crowd.clone(), crowd).await
     }
 
     pub async fn done(self) {
@@ -157,7 +165,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    async fn start(place: &Place, id: &str, enabled: bool) -> Self {
+    async fn start(place: &Place, id: &str, enabled: bool, crowd: Arc<Crowd>, agents: Arc<dyn Agents>) -> Self {
         let store = place.sealed(Some(("k1", 1))).await;
         let stop = CancellationToken::new();
         let source = Source::Sql(Sql::new(store.main().clone()));
@@ -167,13 +175,13 @@ impl Rig {
         let engine = Engine::new(store.clone(), source.clone(), true, interceptor(), 50, replica, metrics, control, stop.child_token());
         engine.register_now().await.expect("registered");
         let (calls, queue) = front::queue();
-        let (reached, crowd, bell) = (Arc::new(AtomicU32::new(0)), Arc::new(Crowd::default()), Bell::default());
+        let (reached, bell) = (Arc::new(AtomicU32::new(0)), Bell::default());
         let api = Api {
             store: store.clone(),
             settler: Arc::new(OpenIntents(engine.clone())),
             lookup: Arc::new(source),
             desk: Some(Desk::new(engine.clone(), bell.clone())),
-            agents: crowd.clone(),
+            agents,
             replica: id.into(),
             enabled,
         };
