@@ -192,7 +192,8 @@ impl Dispatch {
         let mut given: Vec<Given> = Vec::new();
         let mut strays: HashMap<_, Told<i64>> = HashMap::new();
         let mut roles: HashMap<_, Told<bool>> = HashMap::new();
-        let mut orders = Orders::default();
+        // One operation asks for one thing.
+        let (mut offers, mut backs) = (Orders::default(), Orders::default());
         for row in rows.drain(..) {
             let plan = self.plan(&row, &firsts);
             let name: Arc<str> = row.name.as_str().into();
@@ -216,14 +217,14 @@ impl Dispatch {
                     writes.push(Write { row, step, extra: *extra, then: Then::Nothing });
                 }
                 Next::Offer(agents) => {
-                    let operation = orders.of(&agents);
+                    let operation = offers.of(&agents);
                     let extra = self.begun(&operation);
                     let step = lifecycle::next(&row.state, Event::Offered);
                     let extra = Extra { sent: Some(true), message: states::Message::Clear, ..extra };
                     writes.push(Write { row, step, extra, then: Then::Offer(agents, operation) });
                 }
                 Next::TakeBack(agents) => {
-                    let operation = orders.of(&agents);
+                    let operation = backs.of(&agents);
                     let extra = self.begun(&operation);
                     let step = match lifecycle::next(&row.state, Event::Offered) {
                         // DELETING stays what it is while its agents are asked.
@@ -376,7 +377,7 @@ impl Dispatch {
     }
 }
 
-/// Which rows of one look share an order, and so an operation: those for the same agents, some at a time.
+/// Which rows of one look share an order, and so an operation: those for the same agents, some at a time. One of these for each kind of order.
 #[derive(Default)]
 struct Orders(HashMap<Vec<crate::channel::SessionId>, (String, usize)>);
 
