@@ -1,15 +1,43 @@
 //! The lifecycle with real agents and real API servers: what is only ever asserted against the real ones.
 
+mod crashes;
+mod failures;
 mod rig;
+mod scene;
+mod story;
+mod zones;
+
+use tokio::sync::OnceCell;
 
 use super::report::Report;
 use super::world::World;
-use crate::support::kube;
+use crate::support::databases::Server;
+use crate::support::kube::{self, Cluster};
+
+/// Clusters that the cases share, started when the first of them asks.
+pub struct Clusters(OnceCell<Vec<Cluster>>);
+
+impl Clusters {
+    async fn get(&self) -> &[Cluster] {
+        self.0.get_or_init(|| kube::clusters(3)).await
+    }
+}
 
 pub async fn run(report: &Report, world: &World) {
     if kube::programs().is_none() {
         report.left_out("the suites with real API servers: FAIRLEAD_E2E_KUBE names no folder of programs (scripts/kube.sh)");
         return;
     }
-    rig::run(report, world).await;
+    let clusters = Clusters(OnceCell::new());
+    story::run(report, world, &clusters).await;
+    if world.cd.generation.is_old() {
+        // What follows has nothing to do with Clouddriver's age.
+        return;
+    }
+    crashes::run(report, world, &clusters).await;
+    if world.server() == Server::MariaDb {
+        rig::run(report, world).await;
+        zones::run(report, world, &clusters).await;
+        failures::run(report, world, &clusters).await;
+    }
 }

@@ -16,6 +16,7 @@ pub struct Agent {
     /// Health and accounts.
     pub port: u16,
     yaml: String,
+    variables: Vec<(String, String)>,
     folder: PathBuf,
     process: Option<Process>,
 }
@@ -23,12 +24,18 @@ pub struct Agent {
 impl Agent {
     /// Starts one and waits until it answers for itself; whether it is connected is the other side's to say. `more`: YAML of its own.
     pub async fn start(id: &str, zone: &str, grpc_port: u16, more: &str) -> Self {
+        Self::start_with(id, zone, grpc_port, more, &[]).await
+    }
+
+    /// As [`Agent::start`], with variables of the environment.
+    pub async fn start_with(id: &str, zone: &str, grpc_port: u16, more: &str, variables: &[(&str, String)]) -> Self {
         let port = free_port();
         let yaml = format!(
             "clouddriver: {{ grpc: \"127.0.0.1:{grpc_port}\", insecure: true, backoff: {{ baseDelay: 200000000, maxDelay: 1000000000 }} }}\n\
              kubernetes.reconnectTimeoutMs: 100\nzoneId: \"{zone}\"\nserver: {{ host: 127.0.0.1, port: {port} }}\n{more}\n"
         );
-        let mut agent = Self { id: id.to_owned(), port, yaml, folder: folder(&format!("agent-{id}-{port}")), process: None };
+        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+        let mut agent = Self { id: id.to_owned(), port, yaml, variables, folder: folder(&format!("agent-{id}-{port}")), process: None };
         agent.launch().await;
         agent
     }
@@ -42,6 +49,7 @@ impl Agent {
         for key in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "KUBERNETES_SERVICE_HOST"] {
             command.env_remove(key);
         }
+        command.envs(self.variables.iter().map(|(k, v)| (k, v)));
         self.process = Some(Process::spawn(&self.id, command, &self.folder.join("agent.log")));
         let start = Instant::now();
         while http::get(self.port, "/health").await.is_err() {

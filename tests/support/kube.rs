@@ -19,6 +19,9 @@ use super::process::{Process, folder, free_port};
 /// A server on a busy machine takes a few seconds.
 const START: Duration = Duration::from_secs(120);
 
+/// A name that servers have certificates for, and that no resolver knows.
+pub const HOST_BY_PROXY: &str = "cluster.invalid";
+
 /// The folder of the programs, if there is one.
 pub fn programs() -> Option<PathBuf> {
     std::env::var_os("FAIRLEAD_E2E_KUBE").map(PathBuf::from).filter(|f| f.join("kube-apiserver").exists() && f.join("etcd").exists())
@@ -109,7 +112,7 @@ impl Cluster {
         std::fs::write(folder.join("accounts.key"), signs.serialize_pem()).expect("a file");
         std::fs::write(folder.join("accounts.pub"), signs.public_key_pem()).expect("a file");
         let ca = authority.pem();
-        let client = client(&kubeconfig(port, &ca, &admin)).await;
+        let client = client(&kubeconfig(&format!("https://127.0.0.1:{port}"), &ca, &admin)).await;
         let certificate = User::Certificate(certificate.0.pem(), certificate.1.serialize_pem());
         let mut cluster =
             Self { name, port, admin, certificate, restricted, ca, authority, serving: Vec::new(), folder, process: None, etcd, client };
@@ -158,7 +161,12 @@ impl Cluster {
 
     /// A kubeconfig for it.
     pub fn kubeconfig(&self, user: &User) -> String {
-        kubeconfig(self.port, &self.ca, user)
+        kubeconfig(&self.host(), &self.ca, user)
+    }
+
+    /// As [`Cluster::kubeconfig`], by a name that only a proxy leads to.
+    pub fn kubeconfig_by_proxy(&self, user: &User) -> String {
+        kubeconfig(&format!("https://{HOST_BY_PROXY}:{}", self.port), &self.ca, user)
     }
 
     /// MD5 of the certificate that it shows, in hexadecimal: by a program of the system, so that nothing is held against itself.
@@ -187,6 +195,13 @@ impl Cluster {
         }
     }
 
+    /// Asks whether the server would take a manifest, strictly; nothing is stored.
+    pub async fn try_manifest(&self, path: &str, yaml: &str) -> Result<String, kube::Error> {
+        let path = format!("{path}?dryRun=All&fieldValidation=Strict");
+        let request = http::Request::post(path).header("Content-Type", "application/yaml");
+        self.client.request_text(request.body(yaml.as_bytes().to_vec()).expect("a request")).await
+    }
+
     /// Makes a namespace and, in it, a ServiceAccount with these rights in that namespace alone (`None`: no rights at all).
     pub async fn service_account(&self, namespace: &str, name: &str, rules: Option<Value>) -> User {
         let post =
@@ -205,6 +220,16 @@ impl Cluster {
         }
         let token = post(format!("{accounts}/{name}/token"), json!({"spec": {"expirationSeconds": 3600}})).await;
         User::Token(token["status"]["token"].as_str().expect("a token").to_owned())
+    }
+
+    /// As a pod sees it: the variables of a container, and a folder with a token of this user, the CA and the namespace.
+    pub fn inside(&self, namespace: &str, user: &User) -> (Vec<(&'static str, String)>, tempfile::TempDir) {
+        let User::Token(token) = user else { panic!("a pod has a token") };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, text) in [("token", token.as_str()), ("ca.crt", self.ca.as_str()), ("namespace", namespace)] {
+            std::fs::write(folder.path().join(name), text).expect("a file");
+        }
+        (vec![("KUBERNETES_SERVICE_HOST", "127.0.0.1".to_owned()), ("KUBERNETES_SERVICE_PORT", self.port.to_string())], folder)
     }
 
     /// Takes a ServiceAccount away, and waits until its token is refused: the server remembers for some seconds that it was good.
@@ -245,7 +270,7 @@ impl Cluster {
 
     /// A new certificate and key from its CA, shown after the next start.
     pub fn renew_certificate(&mut self) {
-        let (serving, key) = issue(&self.authority, &["127.0.0.1", "localhost"], |params| {
+        let (serving, key) = issue(&self.authority, &["127.0.0.1", "localhost", HOST_BY_PROXY], |params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         });
         std::fs::write(self.folder.join("serving.crt"), serving.pem()).expect("a file");
@@ -259,8 +284,8 @@ pub fn other_ca() -> String {
     authority("somebody else").pem()
 }
 
-/// A kubeconfig for a server on this machine.
-pub fn kubeconfig(port: u16, ca: &str, user: &User) -> String {
+/// A kubeconfig for this server, believed by this CA.
+pub fn kubeconfig(server: &str, ca: &str, user: &User) -> String {
     use base64::Engine as _;
     let data = |pem: &str| base64::engine::general_purpose::STANDARD.encode(pem);
     let user = match user {
@@ -270,7 +295,7 @@ pub fn kubeconfig(port: u16, ca: &str, user: &User) -> String {
         }
     };
     format!(
-        "apiVersion: v1\nkind: Config\nclusters:\n- name: it\n  cluster:\n    server: https://127.0.0.1:{port}\n    \
+        "apiVersion: v1\nkind: Config\nclusters:\n- name: it\n  cluster:\n    server: {server}\n    \
          certificate-authority-data: {}\nusers:\n- name: user\n  user:\n    {user}\ncontexts:\n- name: it\n  context: {{cluster: it, user: \
          user}}\ncurrent-context: it\n",
         data(ca)

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod certificates;
 pub mod clouddriver;
+pub mod connect;
 pub mod databases;
 pub mod gate;
 pub mod http;

@@ -63,7 +63,7 @@ async fn a_real_cluster_is_reached_by_each_kind_of_user_and_each_failure_is_told
     assert_eq!(failure.reason(), Reason::Forbidden, "{}", failure.message);
 
     let failure =
-        added(&mut session, account("bad", 6, &kube::kubeconfig(cluster.port, &kube::other_ca(), &cluster.admin))).await.unwrap_err();
+        added(&mut session, account("bad", 6, &kube::kubeconfig(&cluster.host(), &kube::other_ca(), &cluster.admin))).await.unwrap_err();
     assert_eq!(failure.reason(), Reason::Tls, "{}", failure.message);
     assert!(failure.message.contains("issued by"), "{}", failure.message);
     let wrong = kube::User::Token("never-heard-of".into());

@@ -41,4 +41,41 @@ pub async fn run(report: &Report, world: &World) {
             assert_eq!(code(&clusters[0], &clusters[0].certificate, "/api/v1/namespaces").await, 200);
         })
         .await;
+    report
+        .case(&world.title("agents, rig: the manifests of deploy/ are taken as they stand by a real API server"), async {
+            let cluster = kube::clusters(1).await.remove(0);
+            let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes");
+            let mut taken = Vec::new();
+            for folder in [root.clone(), root.join("agent")] {
+                for file in std::fs::read_dir(folder).expect("a folder").flatten().map(|f| f.path()) {
+                    if file.extension().is_none_or(|e| e != "yaml") {
+                        continue;
+                    }
+                    let text = std::fs::read_to_string(&file).expect("a manifest");
+                    for document in text.split("\n---\n") {
+                        let kind = document.lines().find_map(|l| l.strip_prefix("kind: ")).expect("a kind");
+                        let group = match kind {
+                            // Not for the API server.
+                            "Kustomization" => continue,
+                            "Deployment" => "apis/apps/v1",
+                            "NetworkPolicy" => "apis/networking.k8s.io/v1",
+                            "PodDisruptionBudget" => "apis/policy/v1",
+                            "Role" | "RoleBinding" => "apis/rbac.authorization.k8s.io/v1",
+                            _ => "api/v1",
+                        };
+                        let plural = kind.strip_suffix('y').map_or_else(|| format!("{kind}s"), |stem| format!("{stem}ies"));
+                        let path = format!("/{group}/namespaces/default/{}", plural.to_lowercase());
+                        let answer = cluster.try_manifest(&path, document).await;
+                        assert!(answer.is_ok(), "{}: {kind}: {answer:?}", file.display());
+                        taken.push(kind.to_owned());
+                    }
+                }
+            }
+            for kind in ["Deployment", "Service", "NetworkPolicy", "Role", "ConfigMap", "Secret"] {
+                assert!(taken.iter().any(|k| k == kind), "no {kind} among {taken:?}");
+            }
+            let wrong = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\ndatum: {}\n";
+            assert!(cluster.try_manifest("/api/v1/namespaces/default/configmaps", wrong).await.is_err(), "unknown fields are seen");
+        })
+        .await;
 }
