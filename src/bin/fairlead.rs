@@ -138,7 +138,7 @@ mod demo {
 
     use anyhow::Context as _;
     use base64::Engine as _;
-    use fairlead::demo::{Options, StandIn, story};
+    use fairlead::demo::{AgentProcess, Cluster, Options, Stage, StandIn, story};
     use fairlead::{config, telemetry::logs};
 
     use super::{App, EXIT_FAILED, ExitCode, fail, stop_signal};
@@ -147,13 +147,20 @@ mod demo {
         app: App,
         /// Serves for as long as it is held.
         _stand_in: StandIn,
+        cluster: Cluster,
+        /// The token that the cluster lets in.
+        token: String,
+        /// Prepared, not started; or why it cannot be.
+        agent: std::io::Result<AgentProcess>,
         /// Holds the SQLite file; removed at the end.
         folder: PathBuf,
     }
 
     impl Playground {
-        async fn start(port: u16, admin_port: u16, level: &str) -> anyhow::Result<Self> {
+        async fn start(port: u16, admin_port: u16, channel_port: u16, level: &str) -> anyhow::Result<Self> {
             let stand_in = StandIn::start(Options::default()).await.context("the stand-in for Clouddriver cannot listen")?;
+            let token = ulid::Ulid::generate().to_string();
+            let cluster = Cluster::start(&token).await.context("the stand-in for an API server cannot listen")?;
             let folder = std::env::temp_dir().join(format!("fairlead-demo-{}", ulid::Ulid::generate()));
             std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
             let mut key = [0_u8; 32];
@@ -161,7 +168,7 @@ mod demo {
             let yaml = format!(
                 "server: {{ address: 127.0.0.1, port: {port} }}\n\
                  services.clouddriver.baseUrl: http://{}\n\
-                 kubesvc.grpc.server: {{ address: 127.0.0.1, port: 0 }}\n\
+                 kubesvc: {{ grpc.server: {{ address: 127.0.0.1, port: {channel_port} }}, dynamicAccounts.orphanGraceSeconds: 2 }}\n\
                  fairlead:\n  admin: {{ address: 127.0.0.1, port: {admin_port} }}\n  sqlite.path: {}\n  \
                  seal.keys: [{{ id: demo, key: \"{}\" }}]\n  logging.level: {level}\n",
                 stand_in.address(),
@@ -171,10 +178,13 @@ mod demo {
             let loaded = config::load_text(&yaml, &[]).map_err(|mistakes| anyhow::anyhow!("{mistakes}"))?;
             logs::init(&loaded.settings.logging)?;
             let app = App::start(loaded.settings).await?;
-            Ok(Self { app, _stand_in: stand_in, folder })
+            let channel = app.channel_addr().context("the agents' channel is off")?;
+            let agent = AgentProcess::prepare(&folder, channel);
+            Ok(Self { app, _stand_in: stand_in, cluster, token, agent, folder })
         }
 
         async fn end(self) {
+            drop(self.agent);
             self.app.drain().await;
             let _ = std::fs::remove_dir_all(&self.folder);
         }
@@ -182,22 +192,37 @@ mod demo {
 
     pub async fn story() -> ExitCode {
         // Port 0: a demonstration must not stand in anybody's way.
-        let playground = match Playground::start(0, 0, "error").await {
+        let mut playground = match Playground::start(0, 0, 0, "error").await {
             Ok(p) => p,
             Err(e) => return fail(EXIT_FAILED, &format!("{e:#}")),
         };
-        let told = story::run(playground.app.proxy_addr(), &mut std::io::stdout()).await;
+        let told = tell(&mut playground).await;
         playground.end().await;
-        told.map_or_else(|e| fail(EXIT_FAILED, &e.to_string()), |()| ExitCode::SUCCESS)
+        told.map_or_else(|e| fail(EXIT_FAILED, &format!("{e:#}")), |()| ExitCode::SUCCESS)
+    }
+
+    async fn tell(playground: &mut Playground) -> anyhow::Result<()> {
+        let (proxy, mut out) = (playground.app.proxy_addr(), std::io::stdout());
+        story::run(proxy, &mut out).await?;
+        let Playground { cluster, token, agent, .. } = playground;
+        let agent = agent.as_mut().map_err(|e| anyhow::anyhow!("{e}"))?;
+        Stage { proxy, cluster, token, agent }.run(&mut out).await?;
+        Ok(story::end(&mut out)?)
     }
 
     pub async fn keep_running() -> ExitCode {
         let stop = stop_signal();
-        let playground = match Playground::start(7002, 7003, "info").await {
+        let mut playground = match Playground::start(7002, 7003, 9091, "info").await {
             Ok(p) => p,
             Err(e) => return fail(EXIT_FAILED, &format!("{e:#}")),
         };
-        let told = story::invite(playground.app.proxy_addr(), playground.app.admin_addr(), &mut std::io::stdout());
+        let without = match &mut playground.agent {
+            Ok(agent) => agent.start().err().map(|e| e.to_string()),
+            Err(e) => Some(e.to_string()),
+        };
+        let (proxy, admin) = (playground.app.proxy_addr(), playground.app.admin_addr());
+        let told =
+            story::invite(proxy, admin, &playground.cluster.kubeconfig(&playground.token), without.as_deref(), &mut std::io::stdout());
         stop.await;
         playground.end().await;
         told.map_or_else(|e| fail(EXIT_FAILED, &e.to_string()), |()| ExitCode::SUCCESS)

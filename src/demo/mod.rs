@@ -7,22 +7,26 @@
 //!
 //! [`Cluster`] is the same for a Kubernetes API server, so that an agent has something to reach.
 //!
-//! [`story`] runs the main job against a proxy and tells what it sees.
+//! [`story`] runs the main job against a proxy and tells what it sees; [`Stage`] goes on with a real agent process.
 //!
 //! Nothing else in the crate uses this module but `app`, which wires it for the demonstration.
 
 mod accounts;
+mod agent;
 mod answers;
 mod cluster;
 mod definition;
 mod faults;
+mod managed;
 mod stand_in;
 pub mod story;
 mod table;
 
 pub use accounts::{Live, Names, Row};
+pub use agent::AgentProcess;
 pub use cluster::{CLUSTER_NOTICE, CLUSTER_VERSION, Cluster};
 pub use faults::{Answer, Call, Fault, Faults};
+pub use managed::Stage;
 pub use stand_in::{Options, StandIn};
 pub use table::create_accounts_table;
 

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MIRROR_PATIENCE: Duration = Duration::from_secs(10);
 const LARGEST_ANSWER: usize = 1 << 20;
 /// What stands for a kubeconfig in everything that is printed.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 const NAME: &str = "prod-eu";
 
 /// Why the story broke off.
@@ -82,35 +82,57 @@ struct Step {
 pub async fn run(proxy: SocketAddr, out: &mut impl Write) -> Result<(), StoryError> {
     writeln!(out, "The main job, end to end, on embedded defaults:\n")?;
     writeln!(out, "  curl ──> Fairlead {proxy} ──> {}", super::NOTICE)?;
-    writeln!(out, "                     └──> kubesvc_accounts, the mirror (SQLite here)\n")?;
+    writeln!(out, "                     ├──> kubesvc_accounts, the mirror (SQLite here)")?;
+    writeln!(out, "                     └──< fairlead-agent, the real one ──> {}\n", super::CLUSTER_NOTICE)?;
     shown(proxy, out, "before", &[]).await?;
     for step in &steps() {
         tell(proxy, out, step).await?;
     }
-    writeln!(out, "Every step showed what it should.\n")?;
-    writeln!(out, "To play with it:   cargo run -- serve --demo      (or: fairlead serve --demo)")?;
-    writeln!(out, "then, in another terminal:\n")?;
-    lines(out, "localhost:7002", "localhost:7003")?;
-    writeln!(out, "\nWith a real Clouddriver: README.md, and docs/README.md for standing in front of one.")?;
     Ok(())
 }
 
-/// Says what can be tried while the demonstration keeps running.
+/// Ends a story that went well: what to try next.
 ///
 /// # Errors
 /// Nobody reads.
-pub fn invite(proxy: SocketAddr, admin: SocketAddr, out: &mut impl Write) -> Result<(), StoryError> {
+pub fn end(out: &mut impl Write) -> Result<(), StoryError> {
+    writeln!(out, "Every step showed what it should.\n")?;
+    writeln!(out, "To play with it:   fairlead serve --demo      (in a checkout: cargo build --bins && cargo run -- serve --demo)")?;
+    writeln!(out, "It keeps running, and says what to try.\n")?;
+    writeln!(out, "With a real Clouddriver: README.md, and docs/README.md for standing in front of one.")?;
+    Ok(())
+}
+
+/// Says what can be tried while the demonstration keeps running. `kubeconfig` leads to the stand-in for a cluster; `without_agent` says why no
+/// agent runs, if none does.
+///
+/// # Errors
+/// Nobody reads.
+pub fn invite(
+    proxy: SocketAddr,
+    admin: SocketAddr,
+    kubeconfig: &str,
+    without_agent: Option<&str>,
+    out: &mut impl Write,
+) -> Result<(), StoryError> {
     writeln!(out, "Fairlead is in front of a {}.", super::NOTICE)?;
+    match without_agent {
+        None => writeln!(out, "A real fairlead-agent is connected; what it manages is a {}.", super::CLUSTER_NOTICE)?,
+        Some(why) => writeln!(out, "No agent runs, so no account becomes ACTIVE: {why}")?,
+    }
     writeln!(out, "It keeps running until Ctrl-C, and forgets everything then. In another terminal:\n")?;
-    lines(out, &proxy.to_string(), &admin.to_string())?;
+    lines(out, &proxy.to_string(), &admin.to_string(), kubeconfig)?;
     out.flush()?;
     Ok(())
 }
 
-fn lines(out: &mut impl Write, proxy: &str, admin: &str) -> io::Result<()> {
-    let definition = r#"{"type":"kubernetes","name":"mine","namespaces":["shop"],"kubeconfigContents":"apiVersion: v1\nkind: Config\n"}"#;
+fn lines(out: &mut impl Write, proxy: &str, admin: &str, kubeconfig: &str) -> io::Result<()> {
+    let definition = json!({"type": "kubernetes", "name": "mine", "kubeconfigContents": kubeconfig});
+    let wish = r#"[{"name":"mine","state":"ACTIVE"}]"#;
     writeln!(out, "  curl {proxy}/credentials -H 'Content-Type: application/json' -d '{definition}'")?;
     writeln!(out, "  curl {proxy}/armory/accounts                 # the mirror")?;
+    writeln!(out, "  curl -X PATCH {proxy}/armory/accounts -H 'Content-Type: application/json' -d '{wish}'")?;
+    writeln!(out, "  curl {proxy}/armory/agents                   # who is connected")?;
     writeln!(out, "  curl {proxy}/credentials/type/kubernetes     # what is behind Fairlead")?;
     writeln!(out, "  curl -X DELETE {proxy}/credentials/mine")?;
     writeln!(out, "  curl {admin}/info")
@@ -180,9 +202,24 @@ fn steps() -> [Step; 6] {
 }
 
 async fn tell(proxy: SocketAddr, out: &mut impl Write, step: &Step) -> Result<(), StoryError> {
-    writeln!(out, "{}", step.title.to_uppercase())?;
-    let mut command = format!("curl -X {} http://{proxy}{}", step.method, step.path);
-    if let Some(body) = &step.body {
+    ask(proxy, out, step.title, &step.method, &step.path, step.body.as_ref(), step.status).await?;
+    writeln!(out, "  {}", step.remark)?;
+    shown(proxy, out, step.title, step.mirror).await
+}
+
+/// Asks the proxy for something and shows the command and what came back.
+pub(super) async fn ask(
+    proxy: SocketAddr,
+    out: &mut impl Write,
+    step: &'static str,
+    method: &Method,
+    path: &str,
+    body: Option<&Value>,
+    expected: StatusCode,
+) -> Result<(), StoryError> {
+    writeln!(out, "{}", step.to_uppercase())?;
+    let mut command = format!("curl -X {method} http://{proxy}{path}");
+    if let Some(body) = body {
         let mut shown = body.clone();
         if let Some(secret) = shown.get_mut("kubeconfigContents") {
             *secret = HIDDEN.into();
@@ -190,15 +227,14 @@ async fn tell(proxy: SocketAddr, out: &mut impl Write, step: &Step) -> Result<()
         command = format!("{command} -H 'Content-Type: application/json' -d '{shown}'");
     }
     writeln!(out, "  $ {command}")?;
-    let (status, answer) = call(proxy, &step.method, &step.path, step.body.as_ref()).await?;
+    let (status, answer) = call(proxy, method, path, body).await?;
     // A definition that comes back holds the kubeconfig in clear, so only an error's message is shown.
     let message = serde_json::from_slice::<Value>(&answer).ok().and_then(|v| v.get("message")?.as_str().map(str::to_owned));
     writeln!(out, "  {status}{}", message.map(|m| format!(": {m}")).unwrap_or_default())?;
-    if status != step.status {
-        return Err(StoryError::Unexpected { step: step.title, expected: step.status.to_string(), seen: status.to_string() });
+    if status == expected {
+        return Ok(());
     }
-    writeln!(out, "  {}", step.remark)?;
-    shown(proxy, out, step.title, step.mirror).await
+    Err(StoryError::Unexpected { step, expected: expected.to_string(), seen: status.to_string() })
 }
 
 /// Waits until the mirror shows the rows, and shows them.
@@ -265,7 +301,7 @@ async fn mirror(proxy: SocketAddr) -> Result<Vec<Mirrored>, StoryError> {
         .collect())
 }
 
-async fn call(proxy: SocketAddr, method: &Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Bytes), StoryError> {
+pub(super) async fn call(proxy: SocketAddr, method: &Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Bytes), StoryError> {
     let failed = |reason: String| StoryError::NoAnswer { request: format!("{method} {path}"), reason };
     let answered = async {
         let stream = TcpStream::connect(proxy).await.map_err(|e| e.to_string())?;
@@ -313,8 +349,10 @@ mod tests {
     #[test]
     fn the_invitation_names_the_addresses_that_are_listened_on() {
         let mut out = Vec::new();
-        invite(SocketAddr::from(([127, 0, 0, 1], 7002)), SocketAddr::from(([127, 0, 0, 1], 7003)), &mut out).expect("written");
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        invite(at(7002), at(7003), "a kubeconfig", Some("the reason"), &mut out).expect("written");
         let text = String::from_utf8(out).expect("text");
+        assert!(text.contains("a kubeconfig") && text.contains("the reason") && text.contains("127.0.0.1:7002/armory/agents"), "{text}");
         assert!(text.contains("127.0.0.1:7002/credentials") && text.contains("127.0.0.1:7003/info") && text.contains(super::super::NOTICE));
     }
 }
