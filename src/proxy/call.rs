@@ -6,11 +6,12 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tower::Service;
 
 use super::interim::Interim;
@@ -23,6 +24,9 @@ use super::{Body, BodyError, Cause, UpstreamError, answer};
 
 /// What a head may take, in bytes: Gate's header with all accounts has 60 KB at 2,000 of them.
 pub(super) const MAX_HEAD: usize = 256 * 1024;
+
+/// How long a body waits for Clouddriver's 100: a server that knows nothing of asking waits for the body (RFC 9110 §10.1.1).
+const UNASKED: Duration = Duration::from_secs(1);
 
 /// The head of a request as it came over HTTP/1, less what belongs to the hop. An extension of the request; it goes on as it is.
 #[derive(Clone, Debug)]
@@ -239,6 +243,7 @@ impl Outgoing {
     async fn head_of_answer(&mut self, upstream: &Upstream) -> Result<Head, Failed> {
         let timeout = upstream.response_timeout();
         let mut timer: Option<Pin<Box<Sleep>>> = None;
+        let mut patience: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             match self.poll_send(cx) {
                 Poll::Ready(Err(cause)) => return Poll::Ready(Err(Failed::Other(cause))),
@@ -246,6 +251,9 @@ impl Outgoing {
             }
             if let Poll::Ready(head) = self.poll_head(cx) {
                 return Poll::Ready(head);
+            }
+            if self.held && patience.get_or_insert_with(|| Box::pin(sleep(UNASKED))).as_mut().poll(cx).is_ready() {
+                self.held = false;
             }
             if !self.held {
                 // The 100 may have come just now.
