@@ -15,11 +15,11 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tower::Service;
 
-use super::balance::Seat;
+use super::balance::{Seat, Taken};
 use super::client::Client;
 use super::handshake::{self, Begun};
 use super::link::Link;
@@ -211,15 +211,14 @@ where
     }
 }
 
-fn spawn<S>(shared: &Rc<Shared<S>>, stream: TcpStream, place: Option<tokio::sync::OwnedSemaphorePermit>, taken: super::balance::Taken)
+/// What a connection holds for as long as it lives.
+type Place = (Option<OwnedSemaphorePermit>, Taken);
+
+fn spawn<S>(shared: &Rc<Shared<S>>, stream: TcpStream, place: Option<OwnedSemaphorePermit>, taken: Taken)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
-    let task = connection(shared.clone(), stream);
-    tokio::task::spawn_local(async move {
-        task.await;
-        drop((place, taken));
-    });
+    tokio::task::spawn_local(connection(shared.clone(), stream, (place, taken)));
 }
 
 /// Resolves with the deadline when the drain begins; a handle that is gone means now.
@@ -285,7 +284,10 @@ impl<S> Drop for Open<S> {
 }
 
 /// Serves one connection to its end.
-async fn connection<S>(shared: Rc<Shared<S>>, stream: TcpStream)
+///
+/// What an idle connection costs is the size of this future. One that is moved into another before it is awaited counts twice, so none
+/// is; and what is seldom waited for lies in a box.
+async fn connection<S>(shared: Rc<Shared<S>>, stream: TcpStream, _place: Place)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
@@ -299,7 +301,7 @@ where
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
-    let served = async {
+    let served = AssertUnwindSafe(async {
         let begun = match &shared.tls {
             None => Begun::Http1(Stream::from(stream)),
             // In a box, so that a connection without TLS has no room for it.
@@ -312,9 +314,27 @@ where
             Begun::Plaintext(stream) => Box::pin(Client::new(shared.clone(), link(stream)).refuse_plaintext()).await,
             Begun::Ended => {}
         }
-    };
-    if AssertUnwindSafe(served).catch_unwind().await.is_err() {
+    })
+    .catch_unwind()
+    .await;
+    if served.is_err() {
         counters.panics.fetch_add(1, Relaxed);
         tracing::error!("a connection panicked and is closed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::respond::Respond;
+
+    fn size<S, F>(_: impl FnOnce(Rc<Shared<S>>, TcpStream, Place) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_costs_little() {
+        let bytes = size(connection::<Respond<Upstream>>);
+        assert!(bytes <= 2048, "{bytes} bytes");
     }
 }

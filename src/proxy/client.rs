@@ -84,18 +84,18 @@ where
         loop {
             let then = match self.next(&mut head, &mut answer).await {
                 Next::End => Then::End,
-                Next::Refused(refusal) => self.refuse(refusal, &mut answer).await,
+                Next::Refused(refusal) => Box::pin(self.refuse(refusal, &mut answer)).await,
                 Next::Preface => {
                     let (stream, unread) = self.link.into_parts();
                     self.shared.give_spare(head, answer);
-                    return super::http2::serve(self.shared, stream, unread).await;
+                    return Box::pin(super::http2::serve(self.shared, stream, unread)).await;
                 }
                 Next::Head(parsed) => {
                     self.requests += 1;
                     let shared = self.shared.clone();
                     let _in_flight = Up::new(&shared.counters.in_flight);
                     if shared.is_full() {
-                        self.overloaded(&parsed, &head, &mut answer).await
+                        Box::pin(self.overloaded(&parsed, &head, &mut answer)).await
                     } else if shared.selector.takes(&head[parsed.method.clone()], &head[parsed.path.clone()]) {
                         Box::pin(self.serve(parsed, &head, &mut answer)).await
                     } else {
@@ -210,9 +210,9 @@ where
         let has_body = parsed.framing != Framing::Empty;
         let (origin, reused) = match shared.upstream.kept() {
             Some(link) => (link, true),
-            None => match shared.upstream.connect().await {
+            None => match Box::pin(shared.upstream.connect()).await {
                 Ok(link) => (link, false),
-                Err(cause) => return self.failed(cause, &parsed, head, has_body, answer).await,
+                Err(cause) => return Box::pin(self.failed(cause, &parsed, head, has_body, answer)).await,
             },
         };
         let asked = Asked {
@@ -259,7 +259,7 @@ where
                     shared.answered(status);
                     let origin = pass.into_origin();
                     if switched {
-                        tunnel::run(&mut self.link, origin).await;
+                        Box::pin(tunnel::run(&mut self.link, origin)).await;
                         return Then::End;
                     }
                     if origin_open {
@@ -271,7 +271,7 @@ where
                         false => Then::End,
                     };
                 }
-                Err(Fault::Stale { unsent, .. }) if safe || unsent => match shared.upstream.connect().await {
+                Err(Fault::Stale { unsent, .. }) if safe || unsent => match Box::pin(shared.upstream.connect()).await {
                     Ok(link) => pass.again(link),
                     Err(cause) => break Fault::NoAnswer(cause),
                 },
@@ -283,11 +283,11 @@ where
         match fault {
             Fault::NoAnswer(cause) => {
                 head.truncate(length);
-                self.failed(cause, &parsed, head, has_body, answer).await
+                Box::pin(self.failed(cause, &parsed, head, has_body, answer)).await
             }
             Fault::Stale { error, .. } => {
                 head.truncate(length);
-                self.failed(Cause::Broken(error), &parsed, head, has_body, answer).await
+                Box::pin(self.failed(Cause::Broken(error), &parsed, head, has_body, answer)).await
             }
             Fault::Client => Then::End,
             Fault::Cut => {
