@@ -6,8 +6,10 @@ mod floods;
 mod frames;
 mod orders;
 mod port;
+mod process;
 mod rig;
 mod sessions;
+mod settings;
 mod sim;
 mod tls;
 
