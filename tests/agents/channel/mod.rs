@@ -7,6 +7,7 @@ mod frames;
 mod orders;
 mod port;
 mod process;
+mod proxied;
 mod rig;
 mod sessions;
 mod settings;
