@@ -1,5 +1,6 @@
 //! The agents' port, with scripted agents on real connections.
 
+mod corpus;
 mod floods;
 #[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
 #[path = "../../integration/endurance/frames.rs"]
