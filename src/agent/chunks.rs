@@ -145,7 +145,7 @@ mod tests {
             let mut assembly = Assembly::default();
             chunks.iter().try_for_each(|c| assembly.take(c.clone()).map(drop))
         };
-        assert!(take(&[first.clone()]).is_ok());
+        assert!(take(std::slice::from_ref(&first)).is_ok());
         for (second, why) in [
             (Chunk { message_id: 1, index: 2, ..Chunk::default() }, "a gap"),
             (Chunk { message_id: 1, index: 1, data: vec![0; 7], ..Chunk::default() }, "too much"),
