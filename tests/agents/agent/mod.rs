@@ -6,6 +6,7 @@ mod clusters;
 mod configuration;
 mod failures;
 mod kubernetes;
+mod process;
 mod reload;
 mod rig;
 mod scripted;

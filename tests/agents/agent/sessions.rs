@@ -124,18 +124,21 @@ async fn a_stream_of_reports_that_is_reset_is_opened_again_in_the_same_session()
 }
 
 #[tokio::test]
-async fn nothing_is_reported_beyond_the_credits() {
+async fn nothing_is_reported_beyond_the_credits_and_then_the_newest_only() {
     let mut fairlead = Scripted::start().await;
     let cluster = Cluster::start("t").await.unwrap();
-    let rig = Rig::start(&yaml(fairlead.address, "")).await;
+    let _rig = Rig::start(&yaml(fairlead.address, "")).await;
     let (mut session, _) = fairlead.registered(1).await;
     session.add("op-1", vec![account("prod", 7, &cluster.kubeconfig("t"))]).await;
     let (mut reports, _) = fairlead.reports().await;
-    let roles = vec![Role { name: "prod".into(), watch: true }];
-    session.operation("op-2", Kind::SetRoles(SetRoles { roles })).await;
-    assert!(matches!(session.outcome().await.accounts[0].result, Some(Done::Done(_))));
-    rig.until("/accounts", |_, body| body[0]["Role"] == "WATCHING").await;
-    assert!(reports.inbound.try_recv().is_err(), "nothing was granted");
+    for (id, watch) in [("op-2", true), ("op-3", false), ("op-4", true)] {
+        let roles = vec![Role { name: "prod".into(), watch }];
+        session.operation(id, Kind::SetRoles(SetRoles { roles })).await;
+        assert!(matches!(session.outcome().await.accounts[0].result, Some(Done::Done(_))));
+        // Time enough for what must not happen: nothing was granted.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    assert!(reports.inbound.try_recv().is_err());
     reports.grant(1 << 20).await;
     assert_eq!(reports.account(|a| a.name == "prod").await.state(), AccountState::Watching);
 }
