@@ -19,7 +19,7 @@ pub(super) enum ApiError {
     MethodNotAllowed,
     #[error("neither Fairlead nor Clouddriver has a Kubernetes account of this name")]
     UnknownAccount,
-    #[error("Fairlead has no account of any of these names")]
+    #[error("Fairlead has no account of any of these names; POST /armory/accounts takes them over from Clouddriver")]
     NoneKnown,
     #[error("Fairlead has no account of this name")]
     NoSuchRow,
