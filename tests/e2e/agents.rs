@@ -4,6 +4,7 @@ mod crashes;
 mod failures;
 mod rig;
 mod scene;
+mod seeds;
 mod story;
 mod zones;
 
@@ -37,6 +38,7 @@ pub async fn run(report: &Report, world: &World) {
     crashes::run(report, world, &clusters).await;
     if world.server() == Server::MariaDb {
         rig::run(report, world).await;
+        seeds::run(report, world, &clusters).await;
         zones::run(report, world, &clusters).await;
         failures::run(report, world, &clusters).await;
     }
