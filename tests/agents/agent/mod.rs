@@ -8,7 +8,7 @@ mod failures;
 mod kubernetes;
 mod process;
 mod reload;
-mod rig;
+pub mod rig;
 mod scripted;
 mod sessions;
 mod ways;

@@ -9,7 +9,7 @@ mod orders;
 mod port;
 mod process;
 mod proxied;
-mod rig;
+pub mod rig;
 mod sessions;
 mod settings;
 mod sim;

@@ -2,6 +2,7 @@
 
 mod activate;
 mod crash;
+mod crowd;
 mod document;
 mod keep;
 mod leave;
@@ -10,3 +11,4 @@ mod rig;
 mod rows;
 pub mod scripted;
 mod table;
+mod whole;

@@ -24,7 +24,7 @@ pub enum Reply {
 type Script = Arc<dyn Fn(&str, &str) -> Reply + Send + Sync>;
 
 struct Session {
-    agent: Agent,
+    agent: Arc<Agent>,
     order: u64,
     gone: watch::Sender<bool>,
 }
@@ -105,7 +105,9 @@ impl Scripted {
             replicas: None,
             accounts,
         };
-        if let Some(old) = inner.sessions.insert(session.agent.clone(), Session { agent, order: epoch, gone: watch::Sender::new(false) }) {
+        if let Some(old) =
+            inner.sessions.insert(session.agent.clone(), Session { agent: Arc::new(agent), order: epoch, gone: watch::Sender::new(false) })
+        {
             old.gone.send_replace(true);
         }
         inner.changes.push(change);
@@ -140,7 +142,7 @@ impl Scripted {
     fn edit(&self, agent: &AgentId, edit: impl FnOnce(&mut BTreeMap<Arc<str>, Held>) -> Vec<Arc<str>>) {
         let mut inner = self.inner();
         let Some(session) = inner.sessions.get_mut(agent) else { return };
-        let accounts = edit(&mut session.agent.accounts);
+        let accounts = edit(&mut Arc::make_mut(&mut session.agent).accounts);
         let zone = session.agent.zone.clone();
         inner.changes.push(AgentChange { agent: agent.clone(), zone, connected: true, registered: false, accounts });
         drop(inner);
@@ -183,7 +185,7 @@ impl Scripted {
     fn all_where(&self, which: impl Fn(&Agent) -> bool) -> Vec<Arc<Agent>> {
         let inner = self.inner();
         let mut found: Vec<(u64, Arc<Agent>)> =
-            inner.sessions.values().filter(|s| which(&s.agent)).map(|s| (s.order, Arc::new(s.agent.clone()))).collect();
+            inner.sessions.values().filter(|s| which(&s.agent)).map(|s| (s.order, s.agent.clone())).collect();
         found.sort_by_key(|(order, _)| *order);
         found.into_iter().map(|(_, a)| a).collect()
     }
