@@ -127,7 +127,8 @@ impl Dispatch {
             Answer::Done(facts) => {
                 let learned = facts.as_deref().map(identity::learned);
                 let zone = found.map_or(Zone::Keep, Zone::Found);
-                (Event::Accepted, Extra { learned, zone, connections: Some(1), ..Extra::default() })
+                // What is left to do about its zone's other agents is looked at by the caller, and after a crash by the look at everything.
+                (Event::Accepted, Extra { learned, zone, connections: Some(1), due: Due::Never, ..Extra::default() })
             }
             Answer::Failed(f) => (Event::Rejected, failed(told(&who, &f))),
             Answer::Unsendable(why) => (Event::Rejected, failed(format!("nothing was sent to an agent: {why}"))),
@@ -343,6 +344,7 @@ impl Dispatch {
     fn given(&self, agent: &Arc<Agent>, attempt: &Attempt, answer: Answer) {
         let who = format!("agent {} (zone {})", agent.session.agent, agent.zone);
         let done = matches!(answer, Answer::Done(_));
+        let unanswered = matches!(answer, Answer::Unanswered(Unanswered::Busy | Unanswered::Lost));
         let failed = match answer {
             Answer::Failed(f) | Answer::Unanswered(Unanswered::Refused(f)) => Some(told(&who, &f)),
             Answer::Unsendable(why) => Some(format!("nothing was sent to an agent: {why}")),
@@ -361,8 +363,11 @@ impl Dispatch {
             if done {
                 memory.worked(&attempt.name, &agent.session.agent);
             }
-            // What it says of the account comes by its own report.
-            memory.alarm(&attempt.name, BREATH / 10);
+            if unanswered {
+                memory.alarm(&attempt.name, BREATH);
+            } else {
+                memory.mark(&attempt.name);
+            }
         }
     }
 
