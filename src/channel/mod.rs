@@ -3,6 +3,7 @@
 //! `dispatch` sees this page only: [`Agents`] and plain types. What stands on the wire is [`crate::wire`]'s.
 
 mod admit;
+mod ask;
 mod begin;
 pub mod chunks;
 mod convert;
