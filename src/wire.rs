@@ -15,7 +15,7 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 
 /// What each stream keeps in each direction, however quiet it is: tonic's own 8 KiB are half of what an agent at rest takes. Larger
 /// messages grow it.
-const BUFFER: usize = 512;
+const BUFFER: usize = 64;
 /// Messages that are ready together leave together, up to this much: as tonic has it.
 const TOGETHER: usize = 32 << 10;
 

@@ -148,7 +148,9 @@ impl Channel {
             (First::Nothing, _) => {}
             (First::Http2, None) => serve(self.routes.clone(), io, peer, &self.keep_alive, &self.tasks, &self.draining).await,
             (First::Tls, Some(tls)) => {
-                let shaken = match timeout(self.handshake_timeout, tls.accept(io)).await {
+                // In boxes of their own: ten thousand connections do not keep the room that their handshakes took.
+                let accepted = Box::pin(timeout(self.handshake_timeout, tls.accept(io))).await;
+                let shaken = match accepted.map(|done| done.map(Box::new)) {
                     Ok(Ok(stream)) => timeout(self.handshake_timeout, first(stream)).await,
                     Ok(Err(e)) => return self.refused("handshake", peer, &tls::reason(&e)),
                     Err(_) => return self.refused("slow", peer, "the handshake took too long"),

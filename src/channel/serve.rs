@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -80,7 +80,7 @@ pub(super) async fn serve<IO>(
             Ok::<Response<_>, Infallible>(answer.map(|body| Held { body, _open: open }))
         }
     });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(io), service));
+    let mut connection = Box::pin(http.serve_connection(TokioIo::new(io), service));
     let (mut ending, mut idle) = (false, false);
     loop {
         tokio::select! {
