@@ -9,8 +9,8 @@ use fairlead::wire::operate_request::Message as Said;
 use fairlead::wire::operate_response::Message as Heard;
 use fairlead::wire::operation::Kind;
 use fairlead::wire::{
-    Account, AccountOutcome, AccountState, ClusterFacts, Done, Failure, FailureReason, OperateRequest, Operation, Outcome, Ping, Pong,
-    Register, Registered, account_outcome,
+    Account, AccountOutcome, AccountState, ClusterFacts, Done, Failure, FailureReason, Farewell, FarewellReason, OperateRequest, Operation,
+    Outcome, Ping, Pong, Register, Registered, account_outcome,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -31,6 +31,8 @@ pub struct Character {
     pub slowness: Duration,
     /// A pause before a connection is up to so long.
     pub pause: Duration,
+    /// A connection or a registration that comes to nothing is given up after so long.
+    pub patience: Duration,
 }
 
 /// What an agent's process has in mind, to be looked at from outside.
@@ -44,13 +46,18 @@ pub struct Mind {
     pub lost: Option<Instant>,
     /// Accounts whose clusters do not answer it now.
     pub unreachable: Vec<String>,
+    /// What Fairlead said that it did against the protocol. It does nothing of the kind.
+    pub accused: Vec<String>,
     /// Operations of former sessions.
-    past: Vec<(String, u64, Vec<(String, i64)>)>,
+    past: Vec<Past>,
     /// Outcomes that were given: a repeat gets the same.
     given: HashMap<String, Vec<AccountOutcome>>,
     /// Where to speak now.
     say: Option<mpsc::Sender<OperateRequest>>,
 }
+
+/// An operation of a former session: its id, that session's epoch, its accounts with their generations.
+type Past = (String, u64, Vec<(String, i64)>);
 
 pub type Shared = Arc<Mutex<Mind>>;
 
@@ -60,11 +67,14 @@ pub fn look(mind: &Shared) -> MutexGuard<'_, Mind> {
 
 /// The process: it begins with nothing and ends with the simulation, or by a crash.
 pub async fn live(who: Character, mind: Shared, seed: u64) -> turmoil::Result {
-    let unreachable = std::mem::take(&mut look(&mind).unreachable);
-    *look(&mind) = Mind { unreachable, ..Mind::default() };
+    {
+        let mut mind = look(&mind);
+        let (unreachable, accused) = (std::mem::take(&mut mind.unreachable), std::mem::take(&mut mind.accused));
+        *mind = Mind { unreachable, accused, ..Mind::default() };
+    }
     let mut chance = fastrand::Rng::with_seed(seed);
     // Work goes on while sessions come and go, one operation after the other.
-    let (queue, mut queued) = mpsc::unbounded_channel::<(Operation, u64, Instant)>();
+    let (queue, mut queued) = mpsc::channel::<(Operation, u64, Instant)>(10_000);
     let worker = (who.clone(), mind.clone(), chance.fork());
     tokio::spawn(async move {
         let (who, mind, mut chance) = worker;
@@ -91,20 +101,19 @@ pub async fn live(who: Character, mind: Shared, seed: u64) -> turmoil::Result {
 async fn session(
     who: &Character,
     mind: &Shared,
-    queue: &mpsc::UnboundedSender<(Operation, u64, Instant)>,
+    queue: &mpsc::Sender<(Operation, u64, Instant)>,
     chance: &mut fastrand::Rng,
 ) -> Option<()> {
-    let (link, _carrier) = link::connect("fairlead", PORT).await.ok()?;
+    let (link, _carrier) = link::connect("fairlead", PORT, who.patience).await.ok()?;
     let (say, said) = mpsc::channel(1_000);
     say.try_send(request(Said::Register(register(who, mind)))).ok()?;
-    // Who never gets an answer does not wait for ever.
-    let patience = Duration::from_secs(30);
+    let patience = who.patience;
     let mut client = AgentServiceClient::with_origin(link, http::Uri::from_static("http://fairlead"));
     let mut hear = tokio::time::timeout(patience, client.operate(ReceiverStream::new(said))).await.ok()?.ok()?.into_inner();
     let registered: Registered = loop {
         match tokio::time::timeout(patience, hear.message()).await.ok()?.ok()??.message? {
             Heard::Registered(registered) => break registered,
-            Heard::Farewell(_) => return None,
+            Heard::Farewell(farewell) => return farewelled(mind, &farewell),
             _ => {}
         }
     };
@@ -143,13 +152,20 @@ async fn session(
             Some(Heard::Operation(operation)) => {
                 let due = Instant::now() + Duration::from_millis(operation.deadline_ms.into());
                 look(mind).past.push((operation.id.clone(), epoch, names(&operation)));
-                queue.send((operation, epoch, due)).ok()?;
+                queue.try_send((operation, epoch, due)).ok()?;
             }
             Some(Heard::Ping(ping)) => say.send(request(Said::Pong(Pong { number: ping.number }))).await.ok()?,
-            Some(Heard::Farewell(_)) => return None,
+            Some(Heard::Farewell(farewell)) => return farewelled(mind, &farewell),
             _ => {}
         }
     }
+}
+
+fn farewelled(mind: &Shared, farewell: &Farewell) -> Option<()> {
+    if matches!(farewell.reason(), FarewellReason::Protocol | FarewellReason::Refused) {
+        look(mind).accused.push(farewell.message.clone());
+    }
+    None
 }
 
 fn names(operation: &Operation) -> Vec<(String, i64)> {

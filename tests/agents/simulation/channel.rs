@@ -49,6 +49,7 @@ fn simulate(seed: u64) {
             zone: "any".into(),
             slowness: Duration::from_secs(4),
             pause: Duration::from_secs(5),
+            patience: Duration::from_secs(20),
         })
         .collect();
     let minds = world::agents(&mut sim, &characters, seed);
@@ -113,6 +114,9 @@ fn repair(sim: &turmoil::Sim<'static>, who: &str, held: bool) {
 
 fn check(shown: &Shown, minds: &BTreeMap<String, Shared>, seed: u64) {
     let record = shown.lock().unwrap();
+    for (agent, mind) in minds {
+        assert_eq!(look(mind).accused, Vec::<String>::new(), "seed {seed}: {agent}");
+    }
     assert_eq!(record.faults, Vec::<String>::new(), "seed {seed}");
     let agents = record.agents.as_ref().expect("a Fairlead that lives").all();
     let there: BTreeMap<String, u64> = agents.iter().map(|a| (a.session.agent.to_string(), a.session.epoch)).collect();
@@ -129,7 +133,7 @@ async fn fairlead(record: Shown, seed: u64) -> turmoil::Result {
     let channel = world::channel(&world::config("")).await;
     let agents = channel.agents();
     record.lock().unwrap().agents = Some(agents.clone());
-    tokio::spawn(async move { drop(world::listen(channel).await) });
+    tokio::spawn(world::listen(channel));
     let mut chance = fastrand::Rng::with_seed(seed);
     loop {
         tokio::time::sleep(Duration::from_millis(chance.u64(10..1_500))).await;

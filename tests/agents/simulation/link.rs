@@ -21,9 +21,9 @@ impl Drop for Carrier {
     }
 }
 
-/// Connects within the time that the real agent takes for it.
-pub async fn connect(host: &str, port: u16) -> io::Result<(Link, Carrier)> {
-    let stream = tokio::time::timeout(Duration::from_secs(20), turmoil::net::TcpStream::connect((host, port))).await??;
+/// Connects, or gives up.
+pub async fn connect(host: &str, port: u16, patience: Duration) -> io::Result<(Link, Carrier)> {
+    let stream = tokio::time::timeout(patience, turmoil::net::TcpStream::connect((host, port))).await??;
     let (send, connection) = http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let carrier = tokio::spawn(async move {
         let _ = connection.await;

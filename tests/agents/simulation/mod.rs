@@ -1,10 +1,12 @@
 //! Fairlead and its agents on a network that is simulated: partitions, delays, restarts, from a seed that is printed.
 //!
 //! The channel's simulations run on a simulated clock alone, so what they say about time holds on a busy machine too. A run is repeated
-//! with `FAIRLEAD_SIMULATION_SEED=N`; `FAIRLEAD_SIMULATIONS=N` makes so many runs of each, each with a seed of its own.
+//! with `FAIRLEAD_SIMULATION_SEED=N`; `FAIRLEAD_SIMULATIONS=N` makes so many runs of each, each with a seed of its own;
+//! `FAIRLEAD_SIMULATION_LOG=fairlead=debug` shows what Fairlead says meanwhile.
 
 mod agent;
 mod channel;
+mod dispatch;
 mod link;
 mod silence;
 mod world;
@@ -25,6 +27,9 @@ pub fn seeds(usual: usize) -> Vec<u64> {
 /// Runs a simulation with each seed, as many at a time as there are CPUs. Who fails says its seed.
 pub fn each_seed(usual: usize, simulation: impl Fn(u64) + Sync) {
     let seeds = seeds(usual);
+    if let Ok(filter) = std::env::var("FAIRLEAD_SIMULATION_LOG") {
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_test_writer().try_init();
+    }
     println!("seeds: {seeds:?}");
     let next = std::sync::atomic::AtomicUsize::new(0);
     let run = || {

@@ -31,10 +31,11 @@ impl Scene {
             async move {
                 let channel = world::channel(&world::config("")).await;
                 *shown.lock().unwrap() = Some(channel.agents());
-                world::listen(channel).await
+                Ok(world::listen(channel).await?)
             }
         });
-        let who = Character { name: "one".into(), zone: "a".into(), slowness: Duration::ZERO, pause: Duration::from_secs(1) };
+        let (pause, patience) = (Duration::from_secs(1), Duration::from_secs(20));
+        let who = Character { name: "one".into(), zone: "a".into(), slowness: Duration::ZERO, pause, patience };
         let mind = world::agents(&mut sim, &[who], 7).remove("one").unwrap();
         let mut scene = Self { sim, seen, mind };
         scene.until("it registers", Duration::from_secs(60), |s| s.there().is_some() && s.believed().is_some());

@@ -47,7 +47,7 @@ pub async fn channel(config: &ChannelConfig) -> Arc<Channel> {
 }
 
 /// Lets agents in.
-pub async fn listen(channel: Arc<Channel>) -> turmoil::Result {
+pub async fn listen(channel: Arc<Channel>) -> Result<(), std::io::Error> {
     let listener = turmoil::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
     loop {
         let (stream, peer) = listener.accept().await?;
