@@ -217,7 +217,7 @@ impl Registry {
                 if let Some(more) = self.quiet.say("foreign", &session.id.agent.0) {
                     warn!(agentId = %session.id.agent, operationId = %id, account, peer = %session.peer, more, "refused: {text}");
                 }
-                return Err(Ending::told(FarewellReason::Protocol, text, 60_000));
+                return Err(Ending::protocol(text));
             }
         };
         if taken.is_late() {

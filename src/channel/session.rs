@@ -64,8 +64,10 @@ impl Ending {
         Self { word, text: text.into(), farewell: Some((reason, retry_after_ms)) }
     }
 
-    fn protocol(text: impl Into<String>) -> Self {
-        Self::told(FarewellReason::Protocol, text, 60_000)
+    /// A fault of the protocol, of either side. The agent comes back well within the grace period of its accounts, or one fault would orphan
+    /// all of them; one that goes wrong each time costs a session in some seconds, and is told of once a second at most.
+    pub(super) fn protocol(text: impl Into<String>) -> Self {
+        Self::told(FarewellReason::Protocol, text, 5_000)
     }
 
     fn message(&self) -> Option<Say> {

@@ -112,6 +112,8 @@ async fn an_answer_for_an_account_that_was_not_asked_for_ends_the_session() {
     agent.say(Said::Outcome(agent.outcome(&operation.id, vec![theirs]))).await;
     let farewell = agent.farewell().await;
     assert!(farewell.reason() == FarewellReason::Protocol && farewell.message.contains("theirs"), "{farewell:?}");
+    // Within the grace period of its accounts: one fault does not orphan them.
+    assert!(farewell.retry_after_ms < 30_000, "{farewell:?}");
     assert_eq!(waiting.await, Err(Unanswered::Lost));
     until("it is gone", || rig.agent("a").is_none()).await;
     assert_eq!(rig.agents.holders("theirs")[0].session.epoch, other.registered.epoch);
