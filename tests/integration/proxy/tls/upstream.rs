@@ -1,6 +1,7 @@
 //! A Clouddriver that speaks TLS.
 
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
+use std::time::Duration;
 
 use fairlead::proxy::{Cause, Delivery as _, UpstreamError};
 use fairlead::tls::upstream::{Connector, Files};
@@ -113,16 +114,20 @@ fn what_tls_says_between_two_requests_does_not_cost_the_connection() {
 #[test]
 fn a_post_is_not_sent_on_a_connection_that_clouddriver_has_closed() {
     let ca = Ca::new();
-    let origin = origin(server(&ca.issue(), None), |mut wire| {
+    let (closed, closing) = mpsc::channel();
+    let origin = origin(server(&ca.issue(), None), move |mut wire| {
         wire.message().unwrap();
         wire.write(OK);
         wire.farewell();
+        closed.send(()).unwrap();
     });
     let back = before(&origin, &ca, None);
     let mut client = back.proxy.client();
     for _ in 0..3 {
         client.write(POST);
         client.expect(OK);
+        // One that is about to be closed looks like any other.
+        closing.recv_timeout(Duration::from_secs(20)).unwrap();
     }
 }
 
