@@ -153,6 +153,12 @@ impl Rig {
         eventually(&format!("{name} at {who:?}"), SOON, is).await;
     }
 
+    /// What waits for rows to go has heard of these, in this order, and of no other. That comes after the row has gone.
+    pub async fn heard(&self, names: &[&str]) {
+        let is = || async { (*self.gone.lock().expect("no panic") == names).then_some(()) };
+        eventually(&format!("{}: what waited for {names:?} goes on", self.place.word()), SOON, is).await;
+    }
+
     /// The statuses that a row has had, in order.
     pub async fn seen(&self, name: &str) -> Vec<String> {
         let rows = self.place.sql.rows(&format!("select status from seen where name = '{name}' order by rowid")).await;
