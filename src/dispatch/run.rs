@@ -217,7 +217,8 @@ impl Dispatch {
                     writes.push(Write { row, step, extra: *extra, then: Then::Nothing });
                 }
                 Next::Offer(agents) => {
-                    let operation = offers.of(&agents);
+                    // Offered to several zones, each account has a round of its own.
+                    let operation = if agents.len() == 1 { offers.of(&agents) } else { Ulid::generate().to_string() };
                     let extra = self.begun(&operation);
                     let step = lifecycle::next(&row.state, Event::Offered);
                     let extra = Extra { sent: Some(true), message: states::Message::Clear, ..extra };
@@ -383,7 +384,6 @@ struct Orders(HashMap<Vec<crate::channel::SessionId>, (String, usize)>);
 
 impl Orders {
     fn of(&mut self, agents: &[Arc<Agent>]) -> String {
-        // Offered to several zones, each account has a round of its own.
         let key: Vec<_> = agents.iter().map(|a| a.session.clone()).collect();
         let (operation, n) = self.0.entry(key).or_insert_with(|| (Ulid::generate().to_string(), 0));
         if *n >= ORDER {

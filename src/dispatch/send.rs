@@ -157,9 +157,11 @@ impl Dispatch {
             while running.len() < self.limits.fan_out.max(1)
                 && let Some(agent) = waiting.next()
             {
+                // An operation is one order to one agent: who gets it again repeats how it went. The first has the one that the row names.
+                let operation = if asked.is_empty() { o.operation.clone() } else { Ulid::generate().to_string() };
                 asked.push(agent);
-                let (this, attempt, operation) = (&self, &attempt, o.operation.as_str());
-                running.push(Box::pin(async move { (agent, this.add(agent, operation, attempt).await.pop().unwrap_or(Answer::Stale)) }));
+                let (this, attempt) = (&self, &attempt);
+                running.push(Box::pin(async move { (agent, this.add(agent, &operation, attempt).await.pop().unwrap_or(Answer::Stale)) }));
             }
             let Some((agent, answer)) = running.next().await else { break };
             match answer {

@@ -38,15 +38,16 @@ pub async fn postpone(store: &Store, rows: &[(&StateRow, Due)]) -> Result<()> {
     tx.commit().await
 }
 
-/// At the start of a replica: every row in a transient state is looked at, whoever left it so.
+/// At the start of a replica: every row in a transient state, or with a wish to follow, is looked at, whoever left it so.
 ///
 /// # Errors
 /// The database's.
 pub async fn wake_transient(store: &Store) -> Result<u64> {
+    let status = store.ready()?.read("status");
     let sql = format!(
-        "update kubesvc_accounts set fl_due = {{now}} where fl_due is null and {} in ('TO_MIGRATE', 'ACTIVATING', 'TO_DEACTIVATE', 'DEACTIVATING', \
-         'DELETING', 'DELETE_FAILED')",
-        store.ready()?.read("status")
+        "update kubesvc_accounts set fl_due = {{now}} where fl_due is null and ({status} in ('TO_MIGRATE', 'ACTIVATING', 'TO_DEACTIVATE', \
+         'DEACTIVATING', 'DELETING', 'DELETE_FAILED') or ({status} = 'INACTIVE' and fl_wanted = 'ACTIVE') or ({status} = 'ACTIVE' and fl_wanted = \
+         'INACTIVE') or (fl_wanted = 'DELETED'))"
     );
     store.main().exec_dynamic(&sql, &[]).await
 }

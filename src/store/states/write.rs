@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::StateRow;
 use crate::account::{Origin, Status};
 use crate::args;
-use crate::lifecycle::{Attempts, Step, Wanted};
+use crate::lifecycle::{self, Attempts, State, Step, Wanted};
 use crate::store::db::{Arg, Tx};
 use crate::store::journal::fresh_generation;
 use crate::store::{Result, Sealed, Store, hand, tombstones};
@@ -19,7 +19,8 @@ pub enum Applied {
     Lost,
 }
 
-/// When dispatch looks at the row again, by the database's clock.
+/// When dispatch looks at the row again, by the database's clock. A row whose wish is still to be followed ([`lifecycle::follow`]) is due at
+/// once, whatever is said here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Due {
     /// At once: it has something to do about the change, or finds that it has not.
@@ -211,7 +212,9 @@ fn set(store: &Store, row: &StateRow, step: Step, extra: &Extra) -> Result<Optio
         put("fl_key_id", key_id.clone().into());
     }
     let now = |column: &str| format!("{column} = {{now}}");
-    match extra.due {
+    // A wish that came meanwhile is followed now, whoever writes the end of what was under way and whatever it takes for its next time.
+    let follows = lifecycle::follow(&State { status: to, wanted, ..row.state }).is_some();
+    match if follows { Due::Now } else { extra.due } {
         Due::Now => set.parts.push(now("fl_due")),
         Due::In(after) => {
             set.parts.push("fl_due = {now} + ?".into());

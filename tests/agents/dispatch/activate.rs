@@ -158,6 +158,26 @@ async fn an_account_without_a_zone_finds_the_one_that_reaches_its_cluster_and_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_without_a_zone_that_are_offered_together_have_operations_of_their_own() {
+    let rig = Rig::new().await;
+    rig.agents.script("a1", |_, _| Reply::Fail("no route to host".into()));
+    rig.agents.script("b1", |_, _| Reply::Reach(cluster("c1")));
+    rig.agents.connect("a1", "z1", &[]);
+    rig.agents.connect("b1", "z2", &[]);
+    let names = ["x1", "x2", "x3", "x4", "x5"];
+    for name in names {
+        rig.enter(name, None, Status::Inactive).await;
+    }
+    rig.rest().await;
+    // All at once, so that one look finds them all.
+    rig.place.sql.exec("update kubesvc_accounts set status = 'TO_MIGRATE', fl_wanted = 'ACTIVE', fl_due = 1, fl_rev = fl_rev + 1").await;
+    for name in names {
+        rig.becomes(name, Status::Active).await;
+    }
+    rig.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_that_no_zone_wins_is_one_attempt_whose_message_names_each_zones_reason() {
     let rig = Rig::with(fairlead::dispatch::Limits { max_retries: 1, fan_out: 2, ..limits() }).await;
     for (agent, zone) in [("a1", "z1"), ("b1", "z2"), ("c1", "z3")] {

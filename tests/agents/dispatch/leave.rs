@@ -150,3 +150,41 @@ async fn an_agent_is_told_to_let_go_of_what_it_may_not_have() {
     assert_eq!(rig.agents.count("a1 delete"), 0);
     rig.done().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wanted_again_while_it_was_let_go_of_it_comes_back_also_where_no_agent_was_left_to_be_asked() {
+    for place in places::all("again").await {
+        let mut rig = Rig::on(place, limits()).await;
+        active(&rig, "x").await;
+        rig.agents.script("a1", |_, order| if order == "delete" { Reply::Hang(cluster("c")) } else { Reply::Reach(cluster("c")) });
+        rig.wish("x", Event::Deactivate).await;
+        rig.asked("a1 delete x", 1).await;
+        rig.wish("x", Event::Activate).await;
+        // Our process dies with the agent's answer, and the agent comes back later than the row is looked at.
+        rig.dispatch.abandon();
+        rig.agents.disconnect("a1");
+        rig.crash();
+        rig.until("let go without being asked", "x", |r| r.state.status == Status::ToMigrate).await;
+        rig.agents.script("a1", |_, _| Reply::Reach(cluster("c")));
+        rig.agents.connect("a1", "z1", &[]);
+        rig.becomes("x", Status::Active).await;
+        rig.having("x", &["a1*"]).await;
+        rig.done().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_a_row_does_not_follow_yet_is_followed_after_a_start() {
+    let rig = Rig::new().await;
+    active(&rig, "x").await;
+    rig.enter("y", Some("z1"), Status::Inactive).await;
+    rig.rest().await;
+    rig.dispatch.abandon();
+    rig.place.sql.exec("update kubesvc_accounts set fl_wanted = 'INACTIVE', fl_due = NULL where name = 'x'").await;
+    rig.place.sql.exec("update kubesvc_accounts set fl_wanted = 'ACTIVE', fl_due = NULL where name = 'y'").await;
+    let mut rig = rig;
+    rig.crash();
+    rig.becomes("x", Status::Inactive).await;
+    rig.becomes("y", Status::Active).await;
+    rig.done().await;
+}

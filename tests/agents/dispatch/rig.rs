@@ -186,6 +186,7 @@ impl Rig {
     }
 
     pub async fn done(self) {
+        assert_eq!(self.agents.reused(), [], "an operation is one order to one agent");
         self.dispatch.shutdown(Duration::from_secs(2)).await;
         self.store.close().await;
         self.place.done().await;

@@ -1,6 +1,6 @@
 //! Agents that follow a script, in place of the channel: what dispatch asks is noted and answered as the test says.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -36,6 +36,8 @@ struct Inner {
     changes: Vec<AgentChange>,
     asked: Vec<String>,
     orders: Vec<(Ulid, usize)>,
+    ids: BTreeSet<Ulid>,
+    reused: Vec<Ulid>,
     epoch: u64,
 }
 
@@ -168,6 +170,11 @@ impl Scripted {
         self.inner().orders.iter().map(|(_, n)| *n).collect()
     }
 
+    /// Ids that more than one order came under: an agent that has done the first repeats its outcome for the second.
+    pub fn reused(&self) -> Vec<Ulid> {
+        self.inner().reused.clone()
+    }
+
     /// Who has an account and whether it watches: `a1`, `a2*`.
     pub fn having(&self, account: &str) -> Vec<String> {
         let inner = self.inner();
@@ -197,6 +204,9 @@ impl Scripted {
 
     fn note(&self, session: &SessionId, order: &Order, ulid: Ulid) {
         let mut inner = self.inner();
+        if !inner.ids.insert(ulid) {
+            inner.reused.push(ulid);
+        }
         let who = &session.agent;
         match order {
             Order::Add(accounts) => {
