@@ -10,3 +10,4 @@ mod simulation;
 mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
+mod whole;

@@ -29,9 +29,18 @@ impl Agent {
 
     /// As [`Agent::start`], with variables of the environment.
     pub async fn start_with(id: &str, zone: &str, grpc_port: u16, more: &str, variables: &[(&str, String)]) -> Self {
+        Self::start_as(id, zone, (grpc_port, "insecure: true"), more, variables).await
+    }
+
+    /// As [`Agent::start`], by TLS; `tls`: what is below `clouddriver.tls`.
+    pub async fn start_by_tls(id: &str, zone: &str, grpc_port: u16, tls: &str) -> Self {
+        Self::start_as(id, zone, (grpc_port, &format!("insecure: false, tls: {tls}")), "", &[]).await
+    }
+
+    async fn start_as(id: &str, zone: &str, (grpc_port, way): (u16, &str), more: &str, variables: &[(&str, String)]) -> Self {
         let port = free_port();
         let yaml = format!(
-            "clouddriver: {{ grpc: \"127.0.0.1:{grpc_port}\", insecure: true, backoff: {{ baseDelay: 200000000, maxDelay: 1000000000 }} }}\n\
+            "clouddriver: {{ grpc: \"127.0.0.1:{grpc_port}\", {way}, backoff: {{ baseDelay: 200000000, maxDelay: 1000000000 }} }}\n\
              kubernetes.reconnectTimeoutMs: 100\nzoneId: \"{zone}\"\nserver: {{ host: 127.0.0.1, port: {port} }}\n{more}\n"
         );
         let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();

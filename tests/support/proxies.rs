@@ -49,6 +49,41 @@ impl Other {
     }
 }
 
+/// How long the connections of a reloaded proxy's old process last.
+const OLD: &str = "300ms";
+
+impl Other {
+    /// Starts it before an agents' port, as a reverse proxy of HTTP/2 that can be reloaded.
+    pub async fn before_agents(self, name: &str, to: u16) -> OtherProxy {
+        let (folder, port) = (folder(name), free_port());
+        let config = folder.join("proxy.conf");
+        let mut command = Command::new(self.program().unwrap_or_else(|| panic!("{} is not installed", self.name())));
+        match self {
+            Self::HaProxy => {
+                let text = format!(
+                    "global\n  maxconn 1000\n  hard-stop-after {OLD}\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
+                     timeout server 60s\nfrontend f\n  bind 127.0.0.1:{port} proto h2\n  default_backend b\nbackend b\n  \
+                     server s 127.0.0.1:{to} proto h2\n"
+                );
+                std::fs::write(&config, text).expect("a configuration file");
+                command.args(["-W", "-db", "-f"]).arg(&config);
+            }
+            Self::Nginx => {
+                let at = folder.display();
+                let text = format!(
+                    "daemon off;\npid {at}/pid;\nworker_shutdown_timeout {OLD};\nevents {{}}\nhttp {{\n  access_log off;\n  \
+                     client_body_temp_path {at}/b;\n  proxy_temp_path {at}/p;\n  fastcgi_temp_path {at}/f;\n  uwsgi_temp_path {at}/u;\n  \
+                     scgi_temp_path {at}/s;\n  client_max_body_size 0;\n  server {{\n    listen 127.0.0.1:{port} http2;\n    \
+                     location / {{ grpc_pass grpc://127.0.0.1:{to}; }}\n  }}\n}}\n"
+                );
+                std::fs::write(&config, text).expect("a configuration file");
+                command.arg("-p").arg(&folder).arg("-e").arg(folder.join("error.log")).arg("-c").arg(&config);
+            }
+        }
+        OtherProxy::up(self, port, Process::spawn(name, command, &folder.join("proxy.log"))).await
+    }
+}
+
 /// A HAProxy that hands whole connections at `port` to those of `to` (a port, and the one of its admin listener) that are ready, as
 /// a Service of Kubernetes does.
 pub async fn balancer(name: &str, port: u16, to: &[(u16, u16)]) -> OtherProxy {
@@ -67,6 +102,7 @@ pub async fn balancer(name: &str, port: u16, to: &[(u16, u16)]) -> OtherProxy {
 /// A running one; it ends with the value.
 pub struct OtherProxy {
     pub port: u16,
+    other: Other,
     process: Process,
 }
 
@@ -80,7 +116,12 @@ impl OtherProxy {
             assert!(start.elapsed() < Duration::from_secs(30), "{} does not listen:\n{}", other.name(), process.log_tail(2000));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Self { port, process }
+        Self { port, other, process }
+    }
+
+    /// Its configuration is read again: new processes take over, and soon the connections of the old ones end.
+    pub fn reload(&self) {
+        self.process.signal(if self.other == Other::HaProxy { "USR2" } else { "HUP" });
     }
 }
 

@@ -27,29 +27,32 @@ pub fn can_mount() -> bool {
     Command::new("unshare").args(try_it).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
+fn url(server: Server, port: u16, database: &str) -> String {
+    let (root, scheme) = match server {
+        Server::MariaDb => ("root", "mysql"),
+        Server::Postgres => ("postgres", "postgres"),
+    };
+    format!("{scheme}://{root}@127.0.0.1:{port}/{database}")
+}
+
+fn launch(server: Server, name: &str, data: &Path, port: u16, mib: Option<u32>) -> Process {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server.sh");
+    let mut command = Command::new(if mib.is_some() { "unshare" } else { "sh" });
+    if mib.is_some() {
+        command.args(["--mount", "sh"]);
+    }
+    command.arg(script).arg(server.word()).arg(data).arg(port.to_string()).arg(mib.unwrap_or(0).to_string());
+    Process::spawn(name, command, &folder(name).join(format!("{}.log", server.word())))
+}
+
 impl OwnServer {
     /// Starts it and waits until it answers. `mib`: on a disk of that size.
     pub async fn start(server: Server, name: &str, mib: Option<u32>) -> Self {
-        let data = tempfile::tempdir().expect("a folder");
-        let (port, script) = (free_port(), concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server.sh"));
-        let mut command = Command::new(if mib.is_some() { "unshare" } else { "sh" });
-        if mib.is_some() {
-            command.args(["--mount", "sh"]);
-        }
-        command.arg(script).arg(server.word()).arg(data.path()).arg(port.to_string()).arg(mib.unwrap_or(0).to_string());
-        let log = folder(name).join(format!("{}.log", server.word()));
-        let mut process = Process::spawn(name, command, &log);
-        let (root, scheme) = match server {
-            Server::MariaDb => ("root", "mysql"),
-            Server::Postgres => ("postgres", "postgres"),
-        };
-        let url = |database: &str| format!("{scheme}://{root}@127.0.0.1:{port}/{database}");
-        let first = Sql::open(&url(if server == Server::MariaDb { "mysql" } else { "postgres" }));
-        let start = Instant::now();
-        while first.try_rows("select 1").await.is_err() {
-            assert!(process.ended().is_none() && start.elapsed() < Duration::from_secs(90), "no {server:?}:\n{}", process.log_tail(3000));
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let (data, port) = (tempfile::tempdir().expect("a folder"), free_port());
+        let process = launch(server, name, data.path(), port, mib);
+        let admin = Sql::open(&url(server, port, NAME));
+        let mut own = Self { server, port, admin, process, folder: data };
+        let first = own.answers().await;
         first.exec(&format!("create database {NAME}")).await;
         match server {
             Server::MariaDb => {
@@ -61,7 +64,25 @@ impl OwnServer {
             }
         };
         first.close().await;
-        Self { server, port, admin: Sql::open(&url(NAME)), process, folder: data }
+        own
+    }
+
+    /// Waits until it answers; the administrator, outside of the database.
+    async fn answers(&mut self) -> Sql {
+        let first = Sql::open(&url(self.server, self.port, if self.server == Server::MariaDb { "mysql" } else { "postgres" }));
+        let start = Instant::now();
+        while first.try_rows("select 1").await.is_err() {
+            let late = self.has_ended() || start.elapsed() > Duration::from_secs(90);
+            assert!(!late, "no {:?}:\n{}", self.server, self.process.log_tail(3000));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        first
+    }
+
+    /// Its database, as its user.
+    pub fn url(&self) -> String {
+        let scheme = if self.server == Server::MariaDb { "mysql" } else { "postgres" };
+        format!("{scheme}://{NAME}:{NAME}@127.0.0.1:{}/{NAME}", self.port)
     }
 
     /// Its database as a JDBC URL, by way of this port.
@@ -104,9 +125,37 @@ impl OwnServer {
         self.process.ended().is_some()
     }
 
-    /// `kill -9`.
+    /// `kill -9`. What was committed lies in its files.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Starts it again after [`OwnServer::kill`], on its files and its port (not where it has a disk of its own), and waits until it answers.
+    pub async fn restart(&mut self) {
+        let name = self.process.name.clone();
+        self.process = launch(self.server, &name, self.folder.path(), self.port, None);
+        self.answers().await.close().await;
+    }
+
+    /// The world stands still for it (`SIGSTOP`), for each of its processes.
+    pub async fn pause(&self) {
+        self.process.stop().await;
+        self.signal_children("STOP");
+    }
+
+    /// It goes on.
+    pub fn resume(&self) {
+        self.signal_children("CONT");
+        self.process.signal("CONT");
+    }
+
+    /// PostgreSQL has a process for each connection. Its parent stands still now and makes no more.
+    fn signal_children(&self, signal: &str) {
+        let id = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        if !children.trim().is_empty() {
+            let _ = Command::new("kill").args(["-s", signal]).args(children.split_whitespace()).stderr(Stdio::null()).status();
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::databases::{Server, eventually};
+use crate::support::databases::Server;
 use crate::support::http::{Answer, Request};
 use crate::support::process::{Fairlead, Setup};
 use crate::world::{World, expect, send, start};
@@ -26,6 +26,10 @@ pub struct Row {
     pub host: String,
     pub version: String,
     pub fingerprint: String,
+    /// What was last asked for.
+    pub wanted: String,
+    /// When it is looked at, operation, owner: for a failure's message.
+    pub work: String,
 }
 
 /// A first start on an empty table.
@@ -79,7 +83,10 @@ impl<'a> Scene<'a> {
             Server::MariaDb => "lower(hex(cert_fingerprint))",
             Server::Postgres => "encode(cert_fingerprint, 'hex')",
         };
-        let sql = format!("select status, zone_id, error_message, failed_count, kube_host, kube_version, {hex} from kubesvc_accounts");
+        let columns = format!("status, zone_id, error_message, failed_count, kube_host, kube_version, {hex}, fl_wanted");
+        let work = ["fl_due", "fl_operation", "fl_owner", "fl_since", "fl_rev"]
+            .map(|c| format!("'{c}=', coalesce(cast({c} as char(40)), 'null'), ' '"));
+        let sql = format!("select {columns}, concat({}) from kubesvc_accounts", work.join(", "));
         let mut rows = self.world.admin().rows(&format!("{sql} where name = '{name}'")).await;
         let mut row = rows.pop()?;
         let mut take = |i: usize| row[i].take().unwrap_or_default();
@@ -91,6 +98,8 @@ impl<'a> Scene<'a> {
             host: take(4),
             version: take(5),
             fingerprint: take(6),
+            wanted: take(7),
+            work: take(8),
         })
     }
 
@@ -109,7 +118,8 @@ impl<'a> Scene<'a> {
             }
             assert!(
                 start.elapsed() < PATIENCE,
-                "{name} never {what}: {row:?}, was {:?}\n{}",
+                "{name} never {what}: {row:?} at {}, was {:?}\n{}",
+                std::time::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis()),
                 self.trail(name).await,
                 self.fairlead.log_tail()
             );
@@ -119,7 +129,16 @@ impl<'a> Scene<'a> {
 
     /// Waits until the table has no such account.
     pub async fn goes(&self, name: &str) {
-        eventually(&format!("{name} leaves the table"), PATIENCE, || async { self.row(name).await.is_none().then_some(()) }).await;
+        let start = tokio::time::Instant::now();
+        while let Some(row) = self.row(name).await {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{name} never leaves the table: {row:?}, was {:?}\n{}",
+                self.trail(name).await,
+                self.fairlead.log_tail()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Every status that the account has had, in order; `gone` at the end of a row's life.
