@@ -7,10 +7,13 @@
 //! 3. [`mirror`] journals the intent, and once the answer is known settles the name by reading what Clouddriver stores;
 //! 4. [`source`] is that reading (by SQL, or by Clouddriver's own API), and never writes;
 //! 5. [`store`] holds Fairlead's own tables, `kubesvc_accounts` first among them;
-//! 6. [`api`] answers `/armory/**` and `/agents/kubernetes/**` from the store.
+//! 6. [`api`] answers `/armory/**` and `/agents/kubernetes/**` from the store;
+//! 7. [`dispatch`] looks at the rows and tells agents what they should have, along the table of [`lifecycle`];
+//! 8. [`channel`] is the port that the agents connect to, [`wire`] what is said there, and [`agent`] the far end, a program of its own.
 //!
-//! [`config`] turns the operator's files into typed settings, [`tls`] reads certificates and keys, [`telemetry`] is logs, metrics
-//! and the admin listener, [`demo`] a stand-in for Clouddriver's Account Management, and [`app`] the only place that knows all parts.
+//! [`config`] turns the operator's files into typed settings, [`tls`] reads certificates and keys, [`secrets`] what definitions refer to,
+//! [`telemetry`] is logs, metrics and the admin listener, [`demo`] a stand-in for Clouddriver's Account Management, and [`app`] the only
+//! place that knows all parts. Which part may look at which is a table in `docs/life-of-a-request.md`, and a test.
 
 pub mod account;
 pub mod agent;

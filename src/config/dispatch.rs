@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::Reader;
+use super::settings::Limits;
 use super::values;
-use crate::dispatch::Limits;
 use crate::secrets;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-use crate::store::db::Target;
+use super::settings::Target;
 
 /// A JDBC URL taken apart.
 #[derive(Clone)]

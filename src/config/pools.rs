@@ -9,9 +9,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use super::layers::canonical_key;
 use super::reader::{Given, Reader};
 use super::remark::Remark;
-use super::settings::{Database, SourceConfig};
+use super::settings::{Database, PoolConfig, SourceConfig, Target};
 use super::{jdbc, values};
-use crate::store::db::{PoolConfig, Target};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);

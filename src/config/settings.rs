@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 
-use crate::store::db::PoolConfig;
 use crate::tls;
 
 /// Everything that `fairlead serve` needs to know.
@@ -38,7 +40,7 @@ pub struct Settings {
     /// The agents' port; `None`: `fairlead.channel.enabled` is false.
     pub channel: Option<ChannelConfig>,
     /// `kubesvc.dynamicAccounts.*`, `kubesvc.cache.*`, `fairlead.dispatch.*`: how often and how long agents are asked.
-    pub dispatch: crate::dispatch::Limits,
+    pub dispatch: Limits,
     /// `fairlead.secrets.*`: where secrets come from that definitions name.
     pub secrets: crate::secrets::Settings,
     /// Logs.
@@ -68,6 +70,23 @@ pub struct ChannelConfig {
     pub ping_interval: Duration,
     /// `fairlead.channel.deadAfter` (25 s): an agent that was silent for so long is dead.
     pub dead_after: Duration,
+}
+
+/// How accounts reach their agents: how often and how long they are asked (`kubesvc.dynamicAccounts.*`, `kubesvc.cache.*`, `fairlead.dispatch.*`).
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Retries after the first attempt.
+    pub max_retries: u32,
+    /// Between two attempts, at least.
+    pub retry: Duration,
+    /// How long an ACTIVE account may be without an agent before it is ORPHANED.
+    pub grace: Duration,
+    /// How long a static one may be ORPHANED before it goes.
+    pub cleanup: Duration,
+    /// How long an agent has for an answer.
+    pub wait: Duration,
+    /// Zones that an account without one is offered to at the same time.
+    pub fan_out: usize,
 }
 
 /// `services.clouddriver.*`, `clouddriver.contextPath`.
@@ -128,6 +147,42 @@ pub struct Database {
     pub intents: PoolConfig,
     /// How Clouddriver's accounts are read.
     pub source: SourceConfig,
+}
+
+/// How a pool of connections to a database is opened.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// Name for messages, such as `sql.connectionPools.default`.
+    pub label: Arc<str>,
+    /// Where, in the driver's own options (they hide the password in `Debug`).
+    pub target: Target,
+    /// Most connections at once.
+    pub max_connections: u32,
+    /// How long a caller waits for a free connection.
+    pub acquire_timeout: Duration,
+    /// How long one statement may take, on the server where it can be told, and here in any case.
+    pub statement_timeout: Duration,
+}
+
+/// The database a pool talks to.
+#[derive(Clone)]
+pub enum Target {
+    /// MySQL or MariaDB.
+    MySql(Box<MySqlConnectOptions>),
+    /// PostgreSQL.
+    Postgres(Box<PgConnectOptions>),
+    /// A file, or memory.
+    Sqlite(Box<SqliteConnectOptions>),
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::MySql(_) => "MySql(..)",
+            Self::Postgres(_) => "Postgres(..)",
+            Self::Sqlite(_) => "Sqlite(..)",
+        })
+    }
 }
 
 /// How Clouddriver's accounts are read (`fairlead.source`: `sql` where a pool is configured, else `api`).

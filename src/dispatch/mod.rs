@@ -6,7 +6,6 @@
 //! overwrite one another. What this process remembers ([`memory`]) may be lost at any time: rows and agents tell it again.
 
 mod ask;
-mod bell;
 mod definition;
 pub mod desk;
 mod identity;
@@ -25,15 +24,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use ask::{Ask, Zone};
-pub use bell::Bell;
 pub use desk::Desk;
 pub use metrics::Metrics;
-pub use plan::Limits;
 
 use crate::channel::Agents;
+pub use crate::config::Limits;
 use crate::config::Replica;
 use crate::secrets::Resolver;
 use crate::store::Store;
+pub use crate::store::states::Bell;
 use life::Life;
 use memory::Memory;
 

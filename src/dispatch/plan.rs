@@ -9,25 +9,9 @@ use std::time::Duration;
 use super::identity;
 use crate::account::Status;
 use crate::channel::{Agent, AgentId, Held, HeldState, SessionId};
+use crate::config::Limits;
 use crate::lifecycle::{Event, follow};
 use crate::store::states::{Due, Extra, Message, StateRow, Zone};
-
-/// How often and how long.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Retries after the first attempt.
-    pub max_retries: u32,
-    /// Between two attempts, at least.
-    pub retry: Duration,
-    /// How long an ACTIVE account may be without an agent before it is ORPHANED.
-    pub grace: Duration,
-    /// How long a static one may be ORPHANED before it goes.
-    pub cleanup: Duration,
-    /// How long an agent has for an answer.
-    pub wait: Duration,
-    /// Zones that an account without one is offered to at the same time.
-    pub fan_out: usize,
-}
 
 /// All that a plan is made from.
 pub struct Sight<'a> {

@@ -20,8 +20,9 @@ use ulid::Ulid;
 use super::capture::Announcement;
 use super::layer::Shared;
 use super::metrics::{Metrics, NotForwarded, outcome_text};
-use super::{capture, deny, hints, media, outcome, relay};
+use super::{capture, deny, hints, outcome, relay};
 use crate::mirror::{Announced, Change, Journal, Method, Outcome, Refusal, Ticket, Verdict};
+use crate::proxy::media;
 use crate::proxy::respond::{self, REQUEST_ID};
 use crate::proxy::{Body, Delivery};
 

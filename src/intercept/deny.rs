@@ -19,8 +19,8 @@ use http::{HeaderMap, StatusCode};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::hints;
-use super::media::{self, Media};
 use crate::config::{Deny, DenyAction};
+use crate::proxy::media::{self, Media};
 
 /// What becomes of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]

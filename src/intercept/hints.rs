@@ -8,7 +8,7 @@ use std::fmt;
 use http::HeaderMap;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::media::{self, Media};
+use crate::proxy::media::{self, Media};
 use crate::proxy::path::is_possible_name;
 
 /// The `name` in the body of a request or an answer with these headers; also of the beginning of a body that is not all there.

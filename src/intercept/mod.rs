@@ -22,7 +22,6 @@ mod change;
 pub mod deny;
 pub mod hints;
 pub mod layer;
-pub(crate) mod media;
 pub mod metrics;
 pub mod outcome;
 mod relay;

@@ -6,8 +6,8 @@
 use http::{HeaderMap, StatusCode};
 
 use super::hints;
-use super::media::{self, Media};
 use crate::mirror::Outcome;
+use crate::proxy::media::{self, Media};
 
 /// Exceptions behind a 400 that Clouddriver throws before it calls its repository, so that nothing can have been stored. Compared
 /// with the whole class name, since their subclasses (`SqlAccountDefinitionException` is a 400 too) are thrown after a write.

@@ -21,9 +21,9 @@ use super::metrics::Metrics;
 use super::registry::Registry;
 use super::settle::Settled;
 use crate::config::Interceptor;
-use crate::dispatch::Bell;
 use crate::source::Source;
 use crate::store::Store;
+use crate::store::states::Bell;
 
 /// Names settled at the same time.
 const CONCURRENT_SETTLES: usize = 8;

@@ -16,7 +16,7 @@
 //! | `http2` | clients that speak HTTP/2 |
 //! | `wire` | heads and bodies of HTTP/1, without input and output |
 //! | [`upstream`], `pool`, `connect`, `link`, `stream` | connections to Clouddriver, and of all sorts |
-//! | [`path`] | whose a request is |
+//! | [`path`], `media` | whose a request is; what the headers say of a body, for those who look into one |
 
 mod accept;
 mod answer;
@@ -32,6 +32,7 @@ mod http2;
 mod interim;
 mod link;
 mod listen;
+pub(crate) mod media;
 pub mod metrics;
 mod pass;
 pub mod path;

@@ -19,7 +19,6 @@ mod reseal;
 mod seal;
 pub mod secrets;
 mod shape;
-mod sqlite_tx;
 pub mod states;
 pub mod tombstones;
 
@@ -34,8 +33,7 @@ pub use reseal::Resealed;
 pub use seal::{KeyError, OpenError, SealError, Sealer};
 pub use shape::Shape;
 
-use crate::config::{Database, SealKeys, SourceConfig};
-use db::PoolConfig;
+use crate::config::{Database, PoolConfig, SealKeys, SourceConfig};
 
 /// Most bytes of a stored definition, whatever the database would take. A kubeconfig is some kilobytes.
 pub const DEFINITION_MAX: usize = 64 * 1024 * 1024;

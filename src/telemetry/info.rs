@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::config::{DenyAction, FailurePolicy, Settings, SourceConfig};
-use crate::store::db::Target;
+use crate::config::{DenyAction, FailurePolicy, Settings, SourceConfig, Target};
 
 /// What does not change while the process runs.
 #[derive(Clone, Debug, Serialize)]

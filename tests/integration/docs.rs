@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use super::support::http;
 use super::support::process::{Fairlead, Setup, folder, free_port};
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-fn files_below(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+pub fn files_below(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -27,7 +27,7 @@ fn files_below(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
 }
 
 /// The texts between single backticks.
-fn quoted(text: &str) -> impl Iterator<Item = &str> {
+pub fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 

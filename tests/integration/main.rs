@@ -12,6 +12,7 @@ mod endurance;
 mod full_disk;
 #[allow(clippy::disallowed_methods, reason = "threads of the test's own play client and origin here")]
 mod intercept;
+mod layers;
 mod lost;
 mod mirror;
 #[allow(clippy::disallowed_methods, reason = "threads of the test's own play client and origin here")]

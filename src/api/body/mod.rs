@@ -18,8 +18,8 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use crate::dispatch::Ask;
-use crate::intercept::media::{Media, is_coded};
 use crate::lifecycle::Wanted;
+use crate::proxy::media::{Media, is_coded};
 pub(super) use fault::Faults;
 use fault::{Fault, Pointer};
 

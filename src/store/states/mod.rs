@@ -6,9 +6,11 @@
 //! Each write sets `fl_due` to now unless it says otherwise, so that the dispatch loop looks at the row: a bell only makes that sooner.
 //! A row whose status is a word that we do not know is nobody's here: it is not read and so never written.
 
+mod bell;
 pub mod wake;
 mod write;
 
+pub use bell::Bell;
 pub use write::{Applied, Due, Extra, Hand, Learned, Message, NewState, Work, Zone, apply, apply_all, apply_in, insert};
 
 use serde_json::Value;

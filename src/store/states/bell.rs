@@ -1,4 +1,4 @@
-//! A bell: whoever changed a row rings it, so that the loop looks sooner than its next poll would.
+//! A bell: whoever changed a row rings it, so that the dispatch loop looks sooner than its next poll would.
 //!
 //! It carries nothing. What there is to do stands in the rows (`fl_due`), so a ring that is lost costs time only, and many rings before
 //! a look are one.
