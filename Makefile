@@ -70,8 +70,9 @@ e2e: databases ## The main job on real Clouddrivers and Gate, as FAIRLEAD_E2E_* 
 
 .PHONY: storm
 storm: databases ## The long crash storms, on each Clouddriver and database (docs/testing.md)
+	$(STEP) "install: Kubernetes API server" scripts/install.sh kube
 	$(STEP) "storm: build" cargo test $(TESTED) --no-run --test e2e
-	$(STEP) "storm" env FAIRLEAD_E2E_STORM=long cargo test $(TESTED) --test e2e -- $(ONLY)
+	$(STEP) "storm" env FAIRLEAD_E2E_STORM=long FAIRLEAD_E2E_KUBE="$$(scripts/kube.sh folder)" cargo test $(TESTED) --test e2e -- $(ONLY)
 
 .PHONY: bench
 bench: databases ## Measure: a mirrored POST against a direct one, and the mirror's lag (docs/testing.md)

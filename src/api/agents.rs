@@ -72,7 +72,7 @@ fn watches(agent: &Agent, account: &str) -> bool {
     agent.accounts.get(account).is_some_and(|held| held.state == HeldState::Watching)
 }
 
-/// The contract's `ArmoryAgentResponse`.
+/// The contract's `ArmoryAgentResponse`, and the zone: what waits for an agent says for which zone.
 fn shown(agent: &Agent, replica: &str) -> Value {
     let accounts: Vec<&str> = agent.accounts.keys().map(|name| &**name).collect();
     json!({
@@ -82,5 +82,6 @@ fn shown(agent: &Agent, replica: &str) -> Value {
         "clouddriverId": replica,
         "lastConnection": Timestamp::try_from(agent.since).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
         "type": "kubernetes",
+        "zoneId": &*agent.zone.0,
     })
 }

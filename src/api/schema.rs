@@ -253,6 +253,8 @@ pub(super) struct ArmoryAgentResponse {
     last_connection: String,
     #[serde(rename = "type")]
     kind: AccountType,
+    /// Beyond the contract: accounts of this zone are its own.
+    zone_id: String,
 }
 
 /// Who asks, and when; nothing depends on it.

@@ -108,7 +108,7 @@ impl Stage<'_> {
             if let Some(agent) = agents.as_array().and_then(|a| a.iter().find(|a| a["agentId"] == AGENT)) {
                 writeln!(out, "  It connects out to Fairlead, and is in a zone of its own choice.")?;
                 writeln!(out, "  $ curl http://{}/armory/agents", self.proxy)?;
-                let zone = agent["zoneId"].as_str().unwrap_or(ZONE);
+                let zone = agent["zoneId"].as_str().unwrap_or_default();
                 writeln!(out, "    AGENT       ZONE\n    {AGENT}  {zone}\n")?;
                 return Ok(());
             }

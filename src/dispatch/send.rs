@@ -22,6 +22,9 @@ use crate::store::states::{self, Applied, Due, Extra, Message, StateRow, Work, Z
 const ORDER_BYTES: usize = 1 << 20;
 /// Definitions that are made ready at the same time, where secrets have to be asked for.
 const PREPARED: usize = 8;
+/// Told of an account whose definition could not be read.
+const UNREAD: &str =
+    "its definition could not be read from Fairlead's database: nothing was sent, this is no attempt, it goes on in a moment";
 /// Pause before an agent that is gone or overloaded is asked again.
 const BREATH: Duration = Duration::from_secs(1);
 
@@ -68,6 +71,8 @@ enum Answer {
     Unsendable(String),
     /// The row has changed since: nothing was sent.
     Stale,
+    /// Our own database did not give the definition: nothing was sent.
+    Unread,
     Unanswered(Unanswered),
 }
 
@@ -140,7 +145,11 @@ impl Dispatch {
                 let text = format!("{who} was lost before it answered: this is no attempt, it goes on with the next");
                 (Event::AgentLost, Extra { message: Message::Set(text), due: Due::In(BREATH / 10), ..Extra::default() })
             }
-            Answer::Unanswered(Unanswered::Busy) => (Event::AgentLost, Extra { due: Due::In(BREATH), ..Extra::default() }),
+            Answer::Unanswered(busy @ Unanswered::Busy) => {
+                let text = format!("{who} could not be asked: {busy}; this is no attempt, it goes on in a moment");
+                (Event::AgentLost, Extra { message: Message::Set(text), due: Due::In(BREATH), ..Extra::default() })
+            }
+            Answer::Unread => (Event::AgentLost, Extra { message: Message::Set(UNREAD.into()), due: Due::In(BREATH), ..Extra::default() }),
             Answer::Stale => return None,
         })
     }
@@ -181,6 +190,7 @@ impl Dispatch {
                     answered = true;
                     reasons.push(format!("zone {}: agent {}: {}", agent.zone, agent.session.agent, f.message));
                 }
+                Answer::Unread => reasons.push(UNREAD.to_owned()),
                 Answer::Unanswered(other) => {
                     answered |= matches!(other, Unanswered::TimedOut(_));
                     reasons.push(format!("zone {}: agent {}: {other}", agent.zone, agent.session.agent));
@@ -259,7 +269,7 @@ impl Dispatch {
             Ok(payloads) => payloads,
             Err(e) => {
                 warn!(error = %e, "definitions cannot be read yet");
-                return vec![Answer::Unanswered(Unanswered::Busy); attempts.len()];
+                return vec![Answer::Unread; attempts.len()];
             }
         };
         let by_name: HashMap<&str, &states::Payload> = payloads.iter().map(|p| (p.name.as_str(), p)).collect();
@@ -346,12 +356,12 @@ impl Dispatch {
     fn given(&self, agent: &Arc<Agent>, attempt: &Attempt, answer: Answer) {
         let who = format!("agent {} (zone {})", agent.session.agent, agent.zone);
         let done = matches!(answer, Answer::Done(_));
-        let unanswered = matches!(answer, Answer::Unanswered(Unanswered::Busy | Unanswered::Lost));
+        let unanswered = matches!(answer, Answer::Unanswered(Unanswered::Busy | Unanswered::Lost) | Answer::Unread);
         let failed = match answer {
             Answer::Failed(f) | Answer::Unanswered(Unanswered::Refused(f)) => Some(told(&who, &f)),
             Answer::Unsendable(why) => Some(format!("nothing was sent to an agent: {why}")),
             Answer::Unanswered(Unanswered::TimedOut(waited)) => Some(format!("{who} is connected and did not answer within {waited:?}")),
-            Answer::Done(_) | Answer::Stale | Answer::Unanswered(_) => None,
+            Answer::Done(_) | Answer::Stale | Answer::Unread | Answer::Unanswered(_) => None,
         };
         let mut memory = self.memory();
         memory.sent(&attempt.name, &agent.session);
@@ -419,7 +429,7 @@ impl Dispatch {
                     }
                     Answer::Unanswered(Unanswered::Lost) => lost = lost.or(Some(BREATH / 10)),
                     Answer::Unanswered(Unanswered::Busy) => lost = Some(BREATH),
-                    Answer::Done(_) | Answer::Unsendable(_) | Answer::Stale => {}
+                    Answer::Done(_) | Answer::Unsendable(_) | Answer::Stale | Answer::Unread => {}
                 }
             }
             let deactivating = b.row.state.status == Status::Deactivating;
@@ -515,7 +525,7 @@ impl Dispatch {
         let outcome = match answer {
             Answer::Done(_) => "done",
             Answer::Failed(_) | Answer::Unsendable(_) | Answer::Unanswered(Unanswered::Refused(_)) => "failed",
-            Answer::Stale | Answer::Unanswered(Unanswered::Lost) => "lost",
+            Answer::Stale | Answer::Unread | Answer::Unanswered(Unanswered::Lost) => "lost",
             Answer::Unanswered(Unanswered::TimedOut(_)) => "timeout",
             Answer::Unanswered(Unanswered::Busy) => "busy",
         };

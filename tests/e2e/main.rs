@@ -88,6 +88,7 @@ async fn place(report: &Report, generation: &Generation, server: Server, gate: &
     let world = World::new(clouddriver, place).await;
     if report.long_storm() {
         storm::long(report, &world).await;
+        agents::long(report, &world).await;
     } else {
         suites(report, &world, gate).await;
     }
@@ -106,7 +107,7 @@ async fn suites(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
     rights::run(report, world).await;
     outages::run(report, world).await;
     replicas::run(report, world).await;
-    agents::run(report, world).await;
+    agents::run(report, world, gate).await;
     api_mode::run(report, world).await;
     storm::short(report, world).await;
     // Last: after some of these bodies Clouddriver keeps accounts in memory that its table has no more.

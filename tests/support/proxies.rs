@@ -91,7 +91,8 @@ pub async fn balancer(name: &str, port: u16, to: &[(u16, u16)]) -> OtherProxy {
     let config = folder.join("proxy.conf");
     let servers: String =
         to.iter().map(|(port, admin)| format!("  server s{port} 127.0.0.1:{port} check port {admin} inter 50ms fall 1 rise 1\n")).collect();
-    let check = "  option httpchk GET /health/ready\n  http-check expect status 200\n";
+    // A check that takes long on a busy machine is no replica that is away: without this each may take as long as the pause between two.
+    let check = "  timeout check 10s\n  option httpchk GET /health/ready\n  http-check expect status 200\n";
     std::fs::write(&config, haproxy(port, "tcp", &format!("{check}{servers}"))).expect("a configuration file");
     let program = Other::HaProxy.program().expect("HAProxy is installed");
     let mut command = Command::new(program);

@@ -16,16 +16,16 @@ async fn row(rig: &Rig, name: &str, definition: &serde_json::Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn agents_are_listed_in_the_contracts_shape() {
+async fn agents_are_listed_in_the_contracts_shape_with_their_zone() {
     let world = World::sqlite().await;
     let rig = world.replica("replica-1").await;
     assert_eq!(rig.json("/armory/agents").await, (200, json!([])));
     rig.crowd.comes("pod-b", 1_769_860_800_123, vec![("z", held(HeldState::Standby, None)), ("a", held(HeldState::Watching, None))]);
     rig.crowd.comes("pod-a", 0, vec![]);
     let b = json!({"agentId": "pod-b", "clouddriverId": "replica-1", "type": "kubernetes", "accounts": ["a", "z"], "caching": true,
-        "lastConnection": "2026-01-31T12:00:00.123Z"});
+        "zoneId": "zone-1", "lastConnection": "2026-01-31T12:00:00.123Z"});
     let a = json!({"agentId": "pod-a", "clouddriverId": "replica-1", "type": "kubernetes", "accounts": [], "caching": false,
-        "lastConnection": "1970-01-01T00:00:00.000Z"});
+        "zoneId": "zone-1", "lastConnection": "1970-01-01T00:00:00.000Z"});
     assert_eq!(rig.json("/armory/agents").await, (200, json!([a, b])));
     assert_eq!(rig.json("/armory/agents/pod-b").await, (200, b));
     let (status, shown) = rig.json("/armory/agents/pod-c").await;

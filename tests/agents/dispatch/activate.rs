@@ -1,5 +1,8 @@
 //! From TO_MIGRATE to ACTIVE, and to FAILED with what is to be told of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use fairlead::account::Status;
 use fairlead::lifecycle::Event;
 use serde_json::json;
@@ -48,6 +51,22 @@ async fn what_waits_for_an_agent_says_for_which_and_is_no_attempt_and_the_first_
     let row = rig.becomes("x", Status::Active).await;
     assert_eq!(row.error_message, None);
     assert_eq!(rig.agents.asked(), ["a1 add x watch"]);
+    rig.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_with_too_much_under_way_is_no_attempt_and_the_row_says_what_it_waits_for() {
+    let rig = Rig::new().await;
+    let full = Arc::new(AtomicBool::new(true));
+    let is_full = full.clone();
+    rig.agents.script("a1", move |_, _| if is_full.load(Ordering::Relaxed) { Reply::Busy } else { Reply::Reach(cluster("c")) });
+    rig.agents.connect("a1", "z1", &[]);
+    rig.enter("x", Some("z1"), Status::ToMigrate).await;
+    let row = rig.until("it says why it waits", "x", |r| r.error_message.is_some()).await;
+    assert!(row.error_message.as_deref().is_some_and(|m| m.contains("agent a1 (zone z1)") && m.contains("too many operations")), "{row:?}");
+    assert_eq!((row.state.status, row.failed_count), (Status::ToMigrate, 0));
+    full.store(false, Ordering::Relaxed);
+    assert_eq!(rig.becomes("x", Status::Active).await.error_message, None);
     rig.done().await;
 }
 

@@ -19,6 +19,8 @@ pub enum Reply {
     Fail(String),
     /// It says nothing until the test lets it (see [`Scripted::release`]); then it does as asked.
     Hang(Facts),
+    /// Too much is under way with it: the order does not go out.
+    Busy,
 }
 
 type Script = Arc<dyn Fn(&str, &str) -> Reply + Send + Sync>;
@@ -222,7 +224,7 @@ impl Scripted {
         }
     }
 
-    async fn act(&self, session: &SessionId, order: Order, mut released: watch::Receiver<u64>) -> Vec<Outcome> {
+    async fn act(&self, session: &SessionId, order: Order, mut released: watch::Receiver<u64>) -> Result<Vec<Outcome>, Unanswered> {
         let mut outcomes = Vec::new();
         let failure = |message: String| Failure { reason: Reason::Unreachable, message, host: Some("https://there:6443".into()) };
         let (word, names): (_, Vec<Arc<str>>) = match &order {
@@ -231,12 +233,15 @@ impl Scripted {
             Order::Roles(roles) => ("role", roles.iter().map(|(n, _)| n.clone()).collect()),
         };
         let replies: Vec<Reply> = names.iter().map(|n| self.reply(&session.agent, n, word)).collect();
+        if replies.iter().any(|r| matches!(r, Reply::Busy)) {
+            return Err(Unanswered::Busy);
+        }
         if replies.iter().any(|r| matches!(r, Reply::Hang(_))) {
             let _ = released.changed().await;
         }
         let gone = self.inner().sessions.get(&session.agent).is_none_or(|s| s.agent.session != *session);
         if gone {
-            return vec![];
+            return Ok(vec![]);
         }
         self.edit(&session.agent, |accounts| {
             for (i, name) in names.iter().enumerate() {
@@ -250,6 +255,7 @@ impl Scripted {
                         continue;
                     }
                     Reply::Reach(facts) | Reply::Hang(facts) => Arc::new(facts.clone()),
+                    Reply::Busy => continue,
                 };
                 match &order {
                     Order::Add(all) => {
@@ -274,7 +280,7 @@ impl Scripted {
             }
             names.clone()
         });
-        outcomes
+        Ok(outcomes)
     }
 }
 
@@ -342,7 +348,7 @@ impl Agents for Handle {
         let work = tokio::spawn(async move { this.act(&session, order, released).await });
         Box::pin(async move {
             tokio::select! {
-                outcomes = work => outcomes.map_err(|_| Unanswered::Lost),
+                outcomes = work => outcomes.unwrap_or(Err(Unanswered::Lost)),
                 _ = gone.wait_for(|g| *g) => Err(Unanswered::Lost),
                 () = tokio::time::sleep(deadline) => Err(Unanswered::TimedOut(deadline)),
             }

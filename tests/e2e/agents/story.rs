@@ -139,6 +139,11 @@ pub async fn run(report: &Report, world: &World, clusters: &Clusters) {
             lets_go(&agent, "held").await;
         })
         .await;
+    one_request(report, world, clusters, 200).await;
+}
+
+/// So many accounts, each enabled with one request as soon as it is stored.
+pub async fn one_request(report: &Report, world: &World, clusters: &Clusters, rounds: usize) {
     report
         .case(
             &world.title("agents: POST through the proxy and one PATCH on the same connection, again and again: never an unknown name"),
@@ -148,7 +153,6 @@ pub async fn run(report: &Report, world: &World, clusters: &Clusters) {
                 let _agent = Agent::start("request-a", "zone-one", scene.fairlead.setup.grpc_port, "").await;
                 let kubeconfig = clusters[0].kubeconfig(&clusters[0].admin);
                 let mut connection = http::Connection::open(scene.fairlead.setup.port).await.expect("a connection");
-                let rounds = 100;
                 for i in 0..rounds {
                     let name = format!("r{i}");
                     let stored = connection.call(&Request::new("POST", "/credentials").json(definition(&name, &kubeconfig))).await;
