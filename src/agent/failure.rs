@@ -34,6 +34,8 @@ pub enum Reason {
     Unsupported,
     /// The agent's own fault.
     Internal,
+    /// Nothing was tried: too much else is under way, or the agent is about to end.
+    Busy,
 }
 
 impl Failure {

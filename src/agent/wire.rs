@@ -86,6 +86,7 @@ pub(super) fn failure(failure: &Failure) -> wire::Failure {
         Reason::Server => wire::FailureReason::Server,
         Reason::Unsupported => wire::FailureReason::Unsupported,
         Reason::Internal => wire::FailureReason::Internal,
+        Reason::Busy => wire::FailureReason::Busy,
     };
     wire::Failure { reason: reason as i32, message: failure.message.clone(), host: failure.host.clone().unwrap_or_default() }
 }

@@ -63,6 +63,7 @@ pub(super) fn failure(failure: wire::Failure) -> Failure {
         W::Server => Reason::Server,
         W::Unsupported => Reason::Unsupported,
         W::Internal | W::Unspecified => Reason::Internal,
+        W::Busy => Reason::Busy,
     };
     let message = if failure.message.is_empty() { "the agent gave no reason" } else { failure.message.as_str() };
     let host = (!failure.host.is_empty()).then(|| clean(&failure.host, TEXT));

@@ -164,6 +164,8 @@ pub enum Reason {
     Unsupported,
     /// The agent's own fault.
     Internal,
+    /// Nothing was tried: the agent had too much else to do, or is about to end.
+    Busy,
 }
 
 /// An account on its way to an agent. `Debug` shows no definition.

@@ -12,8 +12,9 @@ use crate::channel::{Agent, AgentId, SessionId};
 
 /// Longest pause before an agent that failed with an account gets it again.
 const SLOWEST: Duration = Duration::from_secs(300);
-/// Orders to add accounts that one agent has at a time; the rest wait here. An agent reaches some dozens of clusters at once.
-const ORDERS: usize = 4;
+/// Accounts that one agent is asked to reach at a time; the rest wait here, and no time runs for them yet. An agent reaches some dozens of
+/// clusters at once, so it always has the next ones, and few enough that a turn comes for each before its time is over.
+const REACHED: usize = 256;
 
 #[derive(Default)]
 pub(super) struct Memory {
@@ -33,7 +34,7 @@ pub(super) struct Memory {
     refused: BTreeMap<(Arc<str>, AgentId), String>,
     /// Agents that have registered, or come into a zone, and whose accounts are to be compared.
     pub(super) arrived: HashSet<SessionId>,
-    /// Orders to add accounts that a session has at once.
+    /// Accounts that a session is asked to reach at once.
     lanes: HashMap<SessionId, Arc<Semaphore>>,
 }
 
@@ -186,9 +187,9 @@ impl Memory {
         self.refused.len()
     }
 
-    /// A place for an order to add accounts is asked for here.
+    /// A place for each account that an agent is to reach is asked for here.
     pub(super) fn lane(&mut self, session: &SessionId) -> Arc<Semaphore> {
-        self.lanes.entry(session.clone()).or_insert_with(|| Arc::new(Semaphore::new(ORDERS))).clone()
+        self.lanes.entry(session.clone()).or_insert_with(|| Arc::new(Semaphore::new(REACHED))).clone()
     }
 
     /// An agent is gone.

@@ -59,6 +59,7 @@ pub struct Dispatch {
     /// Called with the name of a row that has just gone: what waited for that goes on.
     gone: Box<dyn Fn(&str) + Send + Sync>,
     memory: Mutex<Memory>,
+    ends: send::Ends,
     tasks: TaskTracker,
     cancel: CancellationToken,
 }
@@ -87,6 +88,7 @@ impl Dispatch {
             metrics,
             gone: Box::new(gone),
             memory: Mutex::default(),
+            ends: send::Ends::default(),
             tasks: TaskTracker::new(),
             cancel,
         })

@@ -10,7 +10,7 @@ use ulid::Ulid;
 
 use super::Dispatch;
 use super::plan::{self, FailedLately, Next, Plan, Sight};
-use super::send::{Attempt, Back, Given, Offer, Told};
+use super::send::{Attempt, Back, Given, Offer, Together, Told, chunks};
 use crate::account::Status;
 use crate::channel::Agent;
 use crate::lifecycle::{self, Event, Step};
@@ -29,9 +29,6 @@ const SLACK: Duration = Duration::from_secs(5);
 const COUNT: Duration = Duration::from_secs(5);
 /// Tombstones older than this are cleared away: an agent with such a generation is told to let go without them, too.
 const TOMBSTONES: Duration = Duration::from_secs(30 * 86_400);
-/// Accounts in one order at most. What one order asks for is answered together.
-pub(super) const ORDER: usize = 64;
-
 /// How long an agent that reached another cluster is not asked again.
 const REFUSED: Duration = Duration::from_secs(60);
 
@@ -62,6 +59,7 @@ impl Dispatch {
     /// Runs until it is cancelled. Waits for the tables first.
     pub async fn run(self: Arc<Self>) {
         let stop = self.cancel.clone();
+        self.spawn(self.clone().write_ends());
         tokio::select! {
             () = self.work() => {}
             () = stop.cancelled() => {}
@@ -192,8 +190,7 @@ impl Dispatch {
         let mut given: Vec<Given> = Vec::new();
         let mut strays: HashMap<_, Told<i64>> = HashMap::new();
         let mut roles: HashMap<_, Told<bool>> = HashMap::new();
-        // One operation asks for one thing.
-        let (mut offers, mut backs) = (Orders::default(), Orders::default());
+        let mut backs = Together::default();
         for row in rows.drain(..) {
             let plan = self.plan(&row, &firsts);
             let name: Arc<str> = row.name.as_str().into();
@@ -205,7 +202,8 @@ impl Dispatch {
                 roles.entry(agent.session.clone()).or_insert_with(|| (agent, vec![])).1.push((name.clone(), watch));
             }
             for (agent, watch) in plan.give {
-                given.push(Given { agent, attempt: Attempt { name: name.clone(), row: row.clone(), watch } });
+                let operation = Ulid::generate().to_string();
+                given.push(Given { agent, attempt: Attempt { name: name.clone(), operation, row: row.clone(), watch } });
             }
             let was_due = row.due.is_some_and(|due| due <= row.now);
             match plan.next {
@@ -217,8 +215,7 @@ impl Dispatch {
                     writes.push(Write { row, step, extra: *extra, then: Then::Nothing });
                 }
                 Next::Offer(agents) => {
-                    // Offered to several zones, each account has a round of its own.
-                    let operation = if agents.len() == 1 { offers.of(&agents) } else { Ulid::generate().to_string() };
+                    let operation = Ulid::generate().to_string();
                     let extra = self.begun(&operation);
                     let step = lifecycle::next(&row.state, Event::Offered);
                     let extra = Extra { sent: Some(true), message: states::Message::Clear, ..extra };
@@ -337,7 +334,7 @@ impl Dispatch {
                     Then::Nothing => {}
                     Then::Offer(agents, operation) => {
                         w.row.operation = Some(operation.clone());
-                        offers.push(Offer { agents, operation, attempt: Attempt { name, row: w.row, watch: true } });
+                        offers.push(Offer { agents, attempt: Attempt { name, operation, row: w.row, watch: true } });
                     }
                     Then::TakeBack(agents, operation) => {
                         w.row.operation = Some(operation.clone());
@@ -375,33 +372,5 @@ impl Dispatch {
             }
             Step::Go { .. } | Step::Ignore | Step::Refuse(_) => {}
         }
-    }
-}
-
-/// Which rows of one look share an order, and so an operation: those for the same agents, some at a time. One of these for each kind of order.
-#[derive(Default)]
-struct Orders(HashMap<Vec<crate::channel::SessionId>, (String, usize)>);
-
-impl Orders {
-    fn of(&mut self, agents: &[Arc<Agent>]) -> String {
-        let key: Vec<_> = agents.iter().map(|a| a.session.clone()).collect();
-        let (operation, n) = self.0.entry(key).or_insert_with(|| (Ulid::generate().to_string(), 0));
-        if *n >= ORDER {
-            (*operation, *n) = (Ulid::generate().to_string(), 0);
-        }
-        *n += 1;
-        operation.clone()
-    }
-}
-
-fn chunks<T>(all: Vec<T>, size: usize) -> Vec<Vec<T>> {
-    let mut out = Vec::new();
-    let mut rest = all.into_iter();
-    loop {
-        let some: Vec<T> = rest.by_ref().take(size).collect();
-        if some.is_empty() {
-            return out;
-        }
-        out.push(some);
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::operations::{AccountOutcome, NewAccount, Order, Outcome, Receipt};
+use super::places::Places;
 use super::reach::Reach;
 use super::table::{Entry, First, Standing, Table};
 use super::tend::Tended;
@@ -29,8 +30,7 @@ pub(super) struct Inner {
     table: Mutex<Table>,
     pub(super) settings: watch::Receiver<Arc<Settings>>,
     pub(super) reach: Box<dyn Reach>,
-    /// Clusters that are reached at a time.
-    pub(super) places: Semaphore,
+    pub(super) places: Places,
     pub(super) tasks: TaskTracker,
     /// There is something to report.
     reports: Notify,
@@ -68,7 +68,7 @@ impl Shown {
 impl Keeper {
     /// Without accounts yet.
     pub(crate) fn new(settings: watch::Receiver<Arc<Settings>>, reach: Box<dyn Reach>, metrics: Metrics) -> Self {
-        let places = Semaphore::new(settings.borrow().kubernetes.max_concurrent_connects);
+        let places = Places::new(settings.borrow().kubernetes.max_concurrent_connects);
         Self(Arc::new(Inner {
             table: Mutex::default(),
             settings,
@@ -90,9 +90,9 @@ impl Keeper {
             return receipt;
         }
         let refusal = if table.leaving {
-            Some(Failure::new(Reason::Internal, "the agent is about to end and takes no more operations"))
+            Some(Failure::new(Reason::Busy, "the agent is about to end and takes no more operations"))
         } else if table.operations.under_way() >= MAX_UNDER_WAY {
-            Some(Failure::new(Reason::Internal, format!("{MAX_UNDER_WAY} operations are under way at this agent")))
+            Some(Failure::new(Reason::Busy, format!("{MAX_UNDER_WAY} operations are under way at this agent")))
         } else if matches!(order, Order::Unknown) {
             Some(Failure::new(Reason::Unsupported, "an operation of a kind that this agent does not know: it is older than Fairlead"))
         } else {

@@ -6,6 +6,7 @@
 
 mod keeper;
 mod operations;
+mod places;
 mod reach;
 mod table;
 mod tend;

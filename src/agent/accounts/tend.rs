@@ -20,7 +20,7 @@ pub(super) struct Tended {
     pub(super) serial: u64,
     pub(super) definition: Arc<Definition>,
     pub(super) stop: CancellationToken,
-    /// By then the first attempt must have begun.
+    /// By then the first attempt is to have ended.
     pub(super) deadline: Option<Instant>,
 }
 
@@ -98,25 +98,21 @@ impl Tended {
         if known.is_some_and(|k| k.version == version) { Ok(None) } else { way.learn().await.map(Some) }
     }
 
+    /// Reaches the cluster, when its turn has come. An attempt that could not end by the deadline any more is not begun.
     async fn reach(&self, deadline: Option<Instant>) -> Result<(Box<dyn Way>, Facts), Failure> {
-        let begin = async {
-            let place = self.inner.places.acquire().await;
-            place.map_err(|_| Failure::new(Reason::Internal, "the agent is about to end"))
+        let limit = self.inner.settings.borrow().kubernetes.connect_timeout;
+        let by = deadline.map(|d| d.checked_sub(limit).filter(|by| *by > Instant::now()).unwrap_or(d));
+        let Some(place) = self.inner.places.turn(by).await else {
+            let text = "its turn did not come in time, and nothing was tried: too many clusters are slow to answer for \
+                        kubernetes.maxConcurrentConnects";
+            return Err(Failure::new(Reason::Busy, text));
         };
-        let place = match deadline {
-            None => begin.await?,
-            Some(deadline) => tokio::time::timeout_at(deadline, begin).await.map_err(|_| {
-                Failure::new(
-                    Reason::Timeout,
-                    "the operation's time was over before its turn came: more accounts are being reached than \
-                     kubernetes.maxConcurrentConnects at a time",
-                )
-            })??,
+        let attempt = async {
+            let way = self.inner.reach.open(Arc::clone(&self.definition)).await?;
+            let facts = way.learn().await?;
+            Ok((way, facts))
         };
-        let way = self.inner.reach.open(Arc::clone(&self.definition)).await?;
-        let facts = way.learn().await?;
-        drop(place);
-        Ok((way, facts))
+        self.inner.places.spend(place, attempt).await
     }
 
     fn reached(&self, facts: Facts) -> Arc<Facts> {

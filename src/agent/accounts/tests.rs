@@ -18,7 +18,8 @@ use crate::agent::failure::{Failure, Reason};
 use crate::agent::metrics::Metrics;
 use crate::config::agent::load_text;
 
-/// Clusters that do as they are told: a definition's context is `N` where the cluster is reached, `xN` where it is not.
+/// Clusters that do as they are told: a definition's context is `N` where the cluster is reached, `xN` where it is not, `hN` where it hangs
+/// until the time-out.
 #[derive(Clone, Default)]
 struct Fake(Arc<World>);
 
@@ -74,8 +75,12 @@ impl Way for Open {
             self.world.most.fetch_max(now, Ordering::SeqCst);
             let mut under_way = UnderWay(Arc::clone(&self.world), false);
             let takes = *self.world.takes.lock().unwrap();
-            sleep(takes).await;
+            let hangs = self.context.starts_with('h');
+            sleep(if hangs { Duration::from_secs(10) } else { takes }).await;
             under_way.1 = true;
+            if hangs {
+                return Err(Failure::at(Reason::Timeout, "https://c", "no answer"));
+            }
             match self.refusal() {
                 Some(failure) => Err(failure),
                 None => Ok(Facts { version: self.context.clone(), ..Facts::default() }),
@@ -106,7 +111,10 @@ fn rig(yaml: &str, takes: Duration) -> Rig {
 }
 
 fn new(name: &str, generation: i64, reached: bool) -> NewAccount {
-    let context = if reached { format!("{generation}") } else { format!("x{generation}") };
+    in_context(name, generation, if reached { format!("{generation}") } else { format!("x{generation}") })
+}
+
+fn in_context(name: &str, generation: i64, context: String) -> NewAccount {
     let definition = serde_json::json!({ "context": context }).to_string().into_bytes();
     NewAccount { name: name.into(), generation, definition, watch: false }
 }
@@ -273,18 +281,49 @@ async fn an_outcome_is_kept_for_ten_minutes_after_it_is_known() {
     assert_eq!(rig.learned(), 3, "forgotten by now, so it is a new operation");
 }
 
+/// So many that hang, and after them some that do not, each with an operation of its own.
+fn hanging_and_quick(rig: &Rig, hang: usize) -> (Vec<Receipt>, Vec<Receipt>) {
+    let one = |name: String, context: &str| rig.add(&name, vec![in_context(&name, 1, context.into())]);
+    let hanging = (0..hang).map(|i| one(format!("h{i}"), "h1")).collect();
+    (hanging, (0..20).map(|i| one(format!("q{i}"), "1")).collect())
+}
+
 #[tokio::test(start_paused = true)]
-async fn many_clusters_are_reached_few_at_a_time_and_none_after_its_deadline() {
-    let rig = rig("kubernetes.maxConcurrentConnects: 4", Duration::from_secs(10));
-    let accounts = (0..20).map(|i| new(&format!("a{i}"), 1, true)).collect();
-    let outcome = rig.add("1", accounts).outcome().await.unwrap();
-    assert_eq!(rig.fake.0.most.load(Ordering::SeqCst), 4);
-    // 30 s are three turns of four, and the fourth begins with the deadline.
-    let late: Vec<_> = outcome.accounts.iter().filter_map(|a| a.result.as_ref().err()).collect();
-    assert!(late.iter().all(|f| f.reason == Reason::Timeout && f.message.contains("maxConcurrentConnects")), "{late:?}");
-    assert!((4..=8).contains(&late.len()), "{}", late.len());
-    assert_eq!(rig.learned() + late.len(), 20);
-    assert_eq!(rig.held().len(), 20 - late.len());
+async fn clusters_that_hang_leave_their_places_to_others() {
+    let rig = rig("kubernetes.maxConcurrentConnects: 4", Duration::from_millis(5));
+    let (hanging, quick) = hanging_and_quick(&rig, 12);
+    for receipt in quick {
+        assert!(receipt.outcome().await.unwrap().accounts[0].result.is_ok());
+    }
+    assert_eq!(rig.fake.0.now.load(Ordering::SeqCst), 12, "all that hang still do");
+    for receipt in hanging {
+        assert_eq!(receipt.outcome().await.unwrap().accounts[0].result.as_ref().unwrap_err().reason, Reason::Timeout);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_hang_nothing_is_begun_that_could_not_end_in_time_and_that_is_said() {
+    let rig = rig("kubernetes.maxConcurrentConnects: 4", Duration::from_millis(5));
+    let (hanging, quick) = hanging_and_quick(&rig, 200);
+    let before = tokio::time::Instant::now();
+    let mut begun = 0;
+    for receipt in hanging {
+        let outcome = receipt.outcome().await.unwrap();
+        let failure = outcome.accounts[0].result.as_ref().unwrap_err();
+        assert!(before.elapsed() <= Duration::from_millis(30_010), "every outcome is there by its deadline");
+        match failure.reason {
+            Reason::Timeout => begun += 1,
+            _ => assert!(failure.reason == Reason::Busy && failure.message.contains("maxConcurrentConnects"), "{failure:?}"),
+        }
+    }
+    // 4 and 16 slow ones, each for 10 s of the 20 in which one may begin.
+    assert_eq!(rig.fake.0.most.load(Ordering::SeqCst), 20);
+    assert!((36..=50).contains(&begun), "{begun}");
+    for receipt in quick {
+        let outcome = receipt.outcome().await.unwrap();
+        assert!(outcome.accounts[0].result.as_ref().is_err_and(|f| f.reason == Reason::Busy), "{outcome:?}");
+    }
+    assert_eq!((rig.learned(), rig.held().len()), (begun, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,11 @@
 //! Messages as peers of older and newer versions send them. What is stored here was sent once, and stays readable.
 
+use fairlead::channel::Order;
 use fairlead::wire::operate_request::Message as Said;
 use fairlead::wire::operate_response::Message as Heard;
 use fairlead::wire::*;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Bytes, Frame};
 use prost::Message as _;
 
 use super::rig::Rig;
@@ -121,6 +124,32 @@ fn messages_of_the_first_version_are_read_as_they_were_meant() {
     }
 }
 
+/// A stream of operations as bytes: what is said on it, first these messages, and what is answered.
+async fn raw(address: std::net::SocketAddr, messages: &[&[u8]]) -> (Saying, hyper::body::Incoming) {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let (say, said) = tokio::sync::mpsc::channel(8);
+    for message in messages {
+        say.send(Ok(Frame::data(framed(message).into()))).await.unwrap();
+    }
+    let request = http::Request::post("http://fairlead/fairlead.agent.v1.AgentService/Operate")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(said)))
+        .unwrap();
+    (say, sender.send_request(request).await.unwrap().into_body())
+}
+
+type Saying = tokio::sync::mpsc::Sender<Result<Frame<Bytes>, std::convert::Infallible>>;
+
+/// The next piece of an answer, as HTTP/2 had it.
+async fn piece(answer: &mut hyper::body::Incoming) -> Bytes {
+    let frame = tokio::time::timeout(std::time::Duration::from_secs(20), answer.frame()).await.expect("an answer");
+    frame.expect("the stream goes on").unwrap().into_data().expect("no end of the stream")
+}
+
 /// A frame of gRPC's.
 fn framed(message: &[u8]) -> Vec<u8> {
     [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
@@ -128,20 +157,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn what_a_newer_agent_says_is_passed_over() {
-    use http_body_util::{BodyExt as _, StreamBody};
-    use hyper::body::{Bytes, Frame};
-
     let rig = Rig::start().await;
-    let stream = tokio::net::TcpStream::connect(rig.address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let (say, said) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, std::convert::Infallible>>(8);
-    let request = http::Request::post("http://fairlead/fairlead.agent.v1.AgentService/Operate")
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(said)))
-        .unwrap();
     // A field and a feature that nobody knows yet: 200 is a number, 201 a text.
     let unknown = [0xc0, 0x0c, 5, 0xca, 0x0c, 2, b'h', b'i'];
     let mut first = register("a", "z", &["x"]);
@@ -152,18 +168,41 @@ async fn what_a_newer_agent_says_is_passed_over() {
     let mut message = vec![0x0a];
     prost::encoding::encode_varint(inner.len() as u64, &mut message);
     message.extend(inner);
-    say.send(Ok(Frame::data(framed(&message).into()))).await.unwrap();
-    // A message of a kind that nobody knows yet, and an empty one.
-    say.send(Ok(Frame::data(framed(&unknown).into()))).await.unwrap();
-    say.send(Ok(Frame::data(framed(&[]).into()))).await.unwrap();
     let ping = OperateRequest { message: Some(Said::Ping(Ping { number: 9 })) }.encode_to_vec();
-    say.send(Ok(Frame::data(framed(&ping).into()))).await.unwrap();
-    let mut answer = sender.send_request(request).await.unwrap().into_body();
+    // After the first a message of a kind that nobody knows yet, and an empty one.
+    let (_say, mut answer) = raw(rig.address, &[&message, &unknown, &[], &ping]).await;
     let pong = framed(&OperateResponse { message: Some(Heard::Pong(Pong { number: 9 })) }.encode_to_vec());
     let mut read = Vec::new();
     while !read.ends_with(&pong) {
-        let frame = tokio::time::timeout(std::time::Duration::from_secs(20), answer.frame()).await.expect("an answer");
-        read.extend(frame.expect("the stream goes on").unwrap().into_data().expect("no end of the stream"));
+        read.extend(piece(&mut answer).await);
     }
     assert!(rig.agent("a").unwrap().accounts.contains_key("x"));
+}
+
+/// Row 66 of the faults: each is a message of its own, and yet no peer is fed crumbs.
+#[tokio::test]
+async fn small_operations_that_are_many_travel_together() {
+    const MANY: usize = 500;
+    let rig = Rig::start().await;
+    let first = OperateRequest { message: Some(Said::Register(register("a", "z", &[]))) }.encode_to_vec();
+    let (_say, mut answer) = raw(rig.address, &[&first]).await;
+    piece(&mut answer).await;
+    let order = || Order::Delete(vec![("x".into(), 1)]);
+    let session = rig.session("a");
+    let waits = std::time::Duration::from_secs(60);
+    let _waiting: Vec<_> = (0..MANY).map(|_| rig.agents.execute(&session, ulid::Ulid::generate(), order(), waits)).collect();
+    let (mut pieces, mut read) = (0, Vec::new());
+    let mut operations = 0;
+    while operations < MANY {
+        pieces += 1;
+        read.extend(piece(&mut answer).await);
+        while let Some(length) = read.get(1..5).map(|n| u32::from_be_bytes(n.try_into().unwrap()) as usize)
+            && read.len() >= 5 + length
+        {
+            let message: Vec<u8> = read.drain(..5 + length).skip(5).collect();
+            operations += usize::from(matches!(OperateResponse::decode(&*message).unwrap().message, Some(Heard::Operation(_))));
+        }
+    }
+    // 500 messages of 42 bytes; the first may go alone.
+    assert!(pieces <= 20, "{pieces}");
 }

@@ -8,9 +8,8 @@ use fairlead::lifecycle::Event;
 use serde_json::json;
 
 use super::places;
-use super::rig::{Rig, SOON, limits};
+use super::rig::{Rig, limits};
 use super::scripted::{Reply, cluster};
-use crate::support::databases::eventually;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_of_a_zone_goes_to_its_agent_by_the_states_of_the_table_and_the_row_is_written_first() {
@@ -211,20 +210,5 @@ async fn a_round_that_no_zone_wins_is_one_attempt_whose_message_names_each_zones
     }
     rig.rest().await;
     assert_eq!((rig.agents.count("add x"), row.zone), (6, None));
-    rig.done().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_accounts_of_one_agent_travel_in_few_orders() {
-    let rig = Rig::new().await;
-    for i in 0..300 {
-        rig.enter(&format!("x{i:03}"), Some("z1"), Status::ToMigrate).await;
-    }
-    rig.agents.connect("a1", "z1", &[]);
-    let active = "select cast(count(*) as char) from kubesvc_accounts where status = 'ACTIVE'";
-    eventually("all are ACTIVE", SOON, || async { (rig.place.sql.number(active).await == 300).then_some(()) }).await;
-    let orders = rig.agents.orders();
-    assert_eq!(orders.iter().sum::<usize>(), 300, "each was sent once: {orders:?}");
-    assert!(orders.len() <= 20 && orders.iter().all(|n| *n <= 64), "{orders:?}");
     rig.done().await;
 }

@@ -4,6 +4,7 @@ mod activate;
 mod crash;
 mod crowd;
 mod document;
+mod hang;
 mod keep;
 mod leave;
 pub mod places;

@@ -17,6 +17,8 @@ pub enum Reply {
     Reach(Facts),
     /// It cannot.
     Fail(String),
+    /// It has too much else to do and says that it tried nothing.
+    NoTurn,
     /// It says nothing until the test lets it (see [`Scripted::release`]); then it does as asked.
     Hang(Facts),
     /// Too much is under way with it: the order does not go out.
@@ -227,6 +229,7 @@ impl Scripted {
     async fn act(&self, session: &SessionId, order: Order, mut released: watch::Receiver<u64>) -> Result<Vec<Outcome>, Unanswered> {
         let mut outcomes = Vec::new();
         let failure = |message: String| Failure { reason: Reason::Unreachable, message, host: Some("https://there:6443".into()) };
+        let no_turn = || Failure { reason: Reason::Busy, message: "its turn did not come".into(), host: None };
         let (word, names): (_, Vec<Arc<str>>) = match &order {
             Order::Add(accounts) => ("add", accounts.iter().map(|a| a.name.clone()).collect()),
             Order::Delete(accounts) => ("delete", accounts.iter().map(|(n, _)| n.clone()).collect()),
@@ -246,12 +249,9 @@ impl Scripted {
         self.edit(&session.agent, |accounts| {
             for (i, name) in names.iter().enumerate() {
                 let facts = match &replies[i] {
-                    Reply::Fail(why) => {
-                        outcomes.push(Outcome {
-                            name: name.clone(),
-                            generation: generation_of(&order, i),
-                            result: Err(failure(why.clone())),
-                        });
+                    Reply::Fail(_) | Reply::NoTurn => {
+                        let result = Err(if let Reply::Fail(why) = &replies[i] { failure(why.clone()) } else { no_turn() });
+                        outcomes.push(Outcome { name: name.clone(), generation: generation_of(&order, i), result });
                         continue;
                     }
                     Reply::Reach(facts) | Reply::Hang(facts) => Arc::new(facts.clone()),

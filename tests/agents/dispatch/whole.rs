@@ -28,11 +28,15 @@ struct Whole {
 
 impl Whole {
     async fn start(store: Store) -> Self {
+        Self::with(store, limits().wait).await
+    }
+
+    async fn with(store: Store, wait: Duration) -> Self {
         let channel = Channel::start().await;
         let dispatch = Dispatch::new(
             store.clone(),
             channel.agents.clone(),
-            Limits { grace: Duration::from_secs(1), ..limits() },
+            Limits { grace: Duration::from_secs(1), wait, ..limits() },
             Resolver::new(Settings { kubeconfig: None, timeout: Duration::from_secs(2) }),
             &Replica { id: "r".into(), heartbeat: Duration::from_millis(200), lease: Duration::from_secs(2) },
             Bell::default(),
@@ -45,8 +49,11 @@ impl Whole {
     }
 
     async fn agent(&self, name: &str, zone: &str) -> RealAgent {
-        let more = format!("zoneId: {zone}");
-        RealAgent::surrounded(&yaml(self.channel.address, &more), pod(name)).await
+        self.agent_as(name, &format!("zoneId: {zone}")).await
+    }
+
+    async fn agent_as(&self, name: &str, more: &str) -> RealAgent {
+        RealAgent::surrounded(&yaml(self.channel.address, more), pod(name)).await
     }
 
     async fn enter(&self, name: &str, zone: Option<&str>, definition: &Value) {
@@ -131,6 +138,38 @@ async fn from_a_row_to_a_real_cluster_and_back_with_real_agents() {
     let empty = || async { (w.channel.agents.holders("prod").is_empty() && w.channel.agents.holders("bad").is_empty()).then_some(()) };
     eventually("nobody has either", SOON, empty).await;
     three.agent.drain().await;
+    w.dispatch.shutdown(Duration::from_secs(2)).await;
+    w.store.close().await;
+    place.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_api_server_of_many_that_hangs_keeps_no_other_account_waiting() {
+    let place = places::sqlite().await;
+    // As long as nobody waits for: only what does not depend on the one that hangs gets there.
+    let w = Whole::with(place.ready().await, Duration::from_secs(600)).await;
+    let cluster = Cluster::start("let-me-in").await.expect("started");
+    // Connections to it are made, and nobody ever answers.
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let there = cluster.kubeconfig("let-me-in");
+    let silent = there.replace(&cluster.address().to_string(), &hanging.local_addr().expect("bound").to_string());
+    assert_ne!(there, silent);
+    w.enter("x12", Some("z1"), &json!({"name": "x12", "kubeconfigContents": silent})).await;
+    for i in (0..24).filter(|i| *i != 12) {
+        let name = format!("x{i:02}");
+        w.enter(&name, Some("z1"), &json!({"name": name, "kubeconfigContents": there})).await;
+    }
+    let agent = w.agent_as("pod-1", "zoneId: z1\nkubernetes.connectTimeoutMs: 300000").await;
+    for i in (0..24).filter(|i| *i != 12) {
+        w.until("ACTIVE", &format!("x{i:02}"), |r| r.state.status == Status::Active).await;
+    }
+    let row = w.until("there", "x12", |_| true).await;
+    assert_eq!((row.state.status, row.failed_count), (Status::Activating, 0), "{row:?}");
+    // What hung breaks, and only then it has failed.
+    drop(hanging);
+    let row = w.until("FAILED", "x12", |r| r.failed_count > 0).await;
+    assert!(row.error_message.is_some_and(|m| m.contains("agent pod-1")));
+    agent.agent.drain().await;
     w.dispatch.shutdown(Duration::from_secs(2)).await;
     w.store.close().await;
     place.done().await;
