@@ -57,7 +57,7 @@ pub async fn run(report: &Report, world: &World) {
                 killed.kill();
                 // Its answer will never come: the outcome is unknown, in a process that lives.
                 posted_and_left(&living, "late-cut").await;
-                relay.cut().await;
+                relay.cut();
                 // This one's answer is waited for, though the client has left.
                 posted_and_left(&living, "late-heard").await;
                 killed.launch_again();

@@ -278,7 +278,7 @@ async fn faults(
                     relay.set(Mode::LoseAnswers);
                     tokio::time::sleep(Duration::from_millis(150)).await;
                     relay.set(Mode::Pass);
-                    relay.cut().await;
+                    relay.cut();
                 }
             }
             4 => {

@@ -58,7 +58,7 @@ impl World {
     /// As a name that leads to the other server from now on; the old one is gone.
     async fn swap(&mut self) {
         self.relay.lead_to(self.new.port);
-        self.relay.cut().await;
+        self.relay.cut();
         self.old.kill();
     }
 

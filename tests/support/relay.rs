@@ -31,6 +31,8 @@ pub enum Mode {
 pub struct Relay {
     pub port: u16,
     mode: watch::Sender<Mode>,
+    /// How often all connections were cut.
+    cuts: watch::Sender<u32>,
     /// How many answers were lost.
     lost: Arc<AtomicU32>,
     /// The statement whose next answer is lost, and the mode after that.
@@ -45,6 +47,8 @@ impl Relay {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let own = listener.local_addr().expect("an address").port();
         let (mode, seen) = watch::channel(Mode::Pass);
+        let cuts = watch::Sender::new(0);
+        let cutter = cuts.clone();
         let lost = Arc::new(AtomicU32::new(0));
         let next = Arc::new(Mutex::new(None));
         let target = Arc::new(Mutex::new((host.to_owned(), port)));
@@ -56,10 +60,17 @@ impl Relay {
                 let Ok((client, _)) = listener.accept().await else { continue };
                 while connections.try_join_next().is_some() {}
                 let to = to.lock().expect("no panic while it is held").clone();
-                connections.spawn(connection(client, to, seen.clone(), counter.clone(), losses.clone()));
+                let mut cut = cutter.subscribe();
+                let passing = connection(client, to, seen.clone(), counter.clone(), losses.clone());
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = passing => {}
+                        _ = cut.changed() => {}
+                    }
+                });
             }
         });
-        Self { port: own, mode, lost, next, target, task }
+        Self { port: own, mode, cuts, lost, next, target, task }
     }
 
     /// Changes the mode for live connections and new ones.
@@ -73,11 +84,8 @@ impl Relay {
     }
 
     /// Cuts all live connections; new ones pass.
-    pub async fn cut(&self) {
-        let before = *self.mode.borrow();
-        self.set(Mode::Refuse);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        self.set(before);
+    pub fn cut(&self) {
+        self.cuts.send_modify(|n| *n += 1);
     }
 
     /// Before a database: once a statement that begins so was carried out, its answer and the connection are lost, and then `then`

@@ -3,6 +3,7 @@
 use fairlead::wire::account_outcome::Result as Outcome;
 use fairlead::wire::{Failure, FailureReason as Reason, NewAccount};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::api_server::{ApiServer, Authority, healthy, kubeconfig};
@@ -192,9 +193,11 @@ async fn what_answers_is_judged_by_what_it_answers() {
     let address = plain.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = plain.accept().await {
-            use tokio::io::AsyncWriteExt as _;
-            let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await;
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::spawn(async move {
+                let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await;
+                // It reads on: what ends this is the agent's own end.
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            });
         }
     });
     asker.refuses_text(&by_token(&format!("http://{address}"), ""), Reason::Server, &["HTTP"]).await;

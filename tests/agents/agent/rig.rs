@@ -11,6 +11,7 @@ use fairlead::config::agent::{Sources, Surroundings, load};
 use fairlead::wire::NewAccount;
 use serde_json::{Value, json};
 
+use crate::support::databases::eventually;
 use crate::support::http;
 
 /// A running agent and the folder of its configuration.
@@ -75,6 +76,12 @@ impl Rig {
         let has = |body: &Value| body["message"].as_str().is_some_and(|m| words.iter().all(|w| m.contains(w)));
         let body = self.until("/health", |status, body| status == 503 && has(body)).await;
         body["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the page of metrics has this line.
+    pub async fn measures(&self, line: &str) {
+        let has = || async { self.metrics().await.lines().any(|l| l == line).then_some(()) };
+        eventually(line, super::scripted::PATIENCE, has).await;
     }
 
     pub async fn metrics(&self) -> String {

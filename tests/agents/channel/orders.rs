@@ -55,7 +55,7 @@ async fn orders_arrive_in_the_order_of_the_calls_before_any_future_is_polled() {
         assert_eq!(agent.order().await.id, id.to_string());
     }
     drop(waiting);
-    until("nobody waits", || rig.metric("fairlead_channel_operations_in_flight") == 0.0).await;
+    rig.measures("fairlead_channel_operations_in_flight", 0.0).await;
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn an_answer_for_an_account_that_was_not_asked_for_ends_the_session() {
     assert_eq!(waiting.await, Err(Unanswered::Lost));
     until("it is gone", || rig.agent("a").is_none()).await;
     assert_eq!(rig.agents.holders("theirs")[0].session.epoch, other.registered.epoch);
-    assert_eq!(rig.metric("fairlead_channel_outcomes_dropped_total{reason=\"foreign\"}"), 1.0);
+    rig.measures("fairlead_channel_outcomes_dropped_total{reason=\"foreign\"}", 1.0).await;
 }
 
 #[tokio::test]
@@ -169,12 +169,12 @@ async fn reports_say_how_held_accounts_stand_within_credits_that_are_granted_aga
     assert_eq!((change[0].registered, change[0].accounts.len()), (false, 1));
     let held = rig.agent("a").unwrap().accounts["x"].clone();
     assert!(matches!(&held.state, HeldState::Failed(f) if f.reason == Reason::Unauthenticated) && held.properties.is_some());
-    assert_eq!(rig.metric("fairlead_channel_reports_dropped_total"), 2.0);
+    rig.measures("fairlead_channel_reports_dropped_total", 2.0).await;
     // One that overtakes its outcome counts after it.
     let waiting = rig.agents.execute(&rig.session("a"), Ulid::generate(), add(&["n"], 5), LONG);
     let operation = agent.order().await;
     say.send(ReportRequest { epoch: 0, accounts: vec![failed("n", 5), failed("gone", 0)] }).await.unwrap();
-    until("the report was read", || rig.metric("fairlead_channel_reports_dropped_total") == 3.0).await;
+    rig.measures("fairlead_channel_reports_dropped_total", 3.0).await;
     agent.done(&operation).await;
     waiting.await.unwrap();
     assert!(matches!(rig.agent("a").unwrap().accounts["n"].state, HeldState::Failed(_)));

@@ -18,7 +18,7 @@ use crate::support::proxies::Other;
 const LONG: Duration = Duration::from_secs(30);
 
 /// Silent streams are ended after so long by each of them.
-const CUT: Duration = Duration::from_secs(2);
+const CUT: Duration = Duration::from_secs(4);
 
 struct Proxied {
     rig: Rig,

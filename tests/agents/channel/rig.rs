@@ -43,6 +43,11 @@ impl Rig {
         value.unwrap_or(0.0)
     }
 
+    /// Waits until the metrics page has this value in this line.
+    pub async fn measures(&self, line: &str, value: f64) {
+        until(&format!("{line} {value}"), || self.metric(line) == value).await;
+    }
+
     pub fn agent(&self, name: &str) -> Option<Arc<Agent>> {
         self.agents.get(&AgentId(name.into()))
     }

@@ -1,6 +1,9 @@
 //! A replica that dies in the middle of something: the next one takes over, and nothing is lost or stuck.
 
+use std::time::Duration;
+
 use fairlead::account::Status;
+use fairlead::dispatch::Limits;
 use fairlead::lifecycle::Event;
 
 use super::places;
@@ -48,7 +51,7 @@ async fn what_a_dead_replica_was_taking_back_goes_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_ours_orphans_nothing_whose_agent_comes_back_within_the_grace_period_and_what_does_not_is_orphaned() {
-    let mut rig = Rig::new().await;
+    let mut rig = Rig::with(Limits { grace: Duration::from_secs(3), ..limits() }).await;
     rig.agents.connect("a1", "z1", &[]);
     rig.agents.connect("b1", "z2", &[]);
     rig.enter("back", Some("z1"), Status::ToMigrate).await;

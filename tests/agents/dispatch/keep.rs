@@ -2,10 +2,11 @@
 
 use fairlead::account::Status;
 use fairlead::channel::{Failure, HeldState, Reason};
+use fairlead::dispatch::Limits;
 use fairlead::lifecycle::Event;
 
 use super::places;
-use super::rig::{Rig, limits};
+use super::rig::{Rig, SOON, limits};
 use super::scripted::{Reply, cluster, configured, held};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,7 +120,7 @@ async fn the_last_agent_gone_makes_it_orphaned_after_the_grace_period_and_its_re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_roll_orphan_nothing() {
-    let rig = Rig::new().await;
+    let rig = Rig::with(Limits { grace: SOON, ..limits() }).await;
     rig.agents.connect("a1", "z1", &[]);
     rig.enter("x", Some("z1"), Status::ToMigrate).await;
     rig.becomes("x", Status::Active).await;

@@ -83,7 +83,7 @@ fn an_origin_that_never_answers_one_request_delays_no_other_and_ends_in_504() {
             wire.write(OK);
         }
     });
-    let proxy = Proxy::with(origin.address, |c| c.response_timeout = Some(Duration::from_millis(700)));
+    let proxy = Proxy::with(origin.address, |c| c.response_timeout = Some(Duration::from_secs(3)));
     let mut stuck = proxy.client();
     stuck.write("GET /stuck HTTP/1.1\r\nHost: h\r\n\r\n");
     // All on the one thread on which that request hangs: if they had to wait for it, they would be answered after it.

@@ -212,7 +212,7 @@ fn whatever_goes_wrong_behind_us_gate_is_given_no_reason_to_send_a_post_again() 
                 wire.write(OK);
             }
         });
-        let proxy = Proxy::with(origin.address, |c| c.response_timeout = Some(Duration::from_millis(200)));
+        let proxy = Proxy::with(origin.address, |c| c.response_timeout = Some(Duration::from_secs(2)));
         let mut gate = Gate::of(&proxy);
         assert_eq!(gate.post("first").unwrap(), OK);
         let answer = gate.post("doomed");

@@ -142,11 +142,12 @@ fn a_kept_connection_may_be_idle_for_so_long_and_then_ends_without_a_word() {
 
 #[test]
 fn a_body_may_take_its_time() {
-    let (_origin, proxy) = hurried(Duration::from_millis(50));
+    // Ample for the head, which comes at once, and less than the body takes.
+    let (_origin, proxy) = hurried(Duration::from_secs(1));
     let mut client = proxy.client();
     client.write("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
     for byte in ["h", "e", "l", "l", "o"] {
-        std::thread::sleep(Duration::from_millis(60));
+        std::thread::sleep(Duration::from_millis(300));
         client.write(byte);
     }
     client.expect(OK);
@@ -156,13 +157,13 @@ fn a_body_may_take_its_time() {
 fn an_answer_may_take_its_time() {
     let origin = Origin::start(|mut wire| {
         wire.message().unwrap();
-        std::thread::sleep(Duration::from_millis(150));
+        std::thread::sleep(Duration::from_millis(1_200));
         wire.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
-        std::thread::sleep(Duration::from_millis(150));
+        std::thread::sleep(Duration::from_millis(1_200));
         wire.write("k");
         let _ = wire.rest();
     });
-    let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.header_timeout = Duration::from_millis(50), |_| {});
+    let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.header_timeout = Duration::from_secs(1), |_| {});
     assert_eq!(proxy.ask(GET), OK);
 }
 
@@ -271,7 +272,7 @@ fn a_client_that_stalls_behind_an_early_answer_is_given_up() {
             wire.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
             saw.send(wire.rest().0).unwrap();
         });
-        let soon = |listen: &mut fairlead::proxy::serve::Config| listen.limits.stall_timeout = Duration::from_millis(200);
+        let soon = |listen: &mut fairlead::proxy::serve::Config| listen.limits.stall_timeout = Duration::from_secs(1);
         let proxy = if looked_into { Proxy::looking_with(origin.address, soon) } else { Proxy::with_listen(origin.address, soon, |_| {}) };
         let mut client = proxy.client();
         client.write("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe");

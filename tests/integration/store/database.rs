@@ -169,7 +169,7 @@ async fn a_connection_that_dies_in_a_transaction_is_told_as_unreachable_and_noth
 async fn a_pool_with_no_free_connection_says_so_in_time() {
     for place in places("pool").await {
         table(&place).await;
-        let db = Db::open(&PoolConfig { max_connections: 1, acquire_timeout: Duration::from_millis(200), ..place.config() });
+        let db = Db::open(&PoolConfig { max_connections: 1, acquire_timeout: Duration::from_secs(2), ..place.config() });
         let held = db.begin().await.expect("begun");
         let e = db.fetch("SELECT 1", &[]).await.err().expect("none free");
         assert!(matches!(e, Error::PoolExhausted { .. }) && e.is_transient(), "{}: {e}", place.word());
