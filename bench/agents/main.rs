@@ -7,6 +7,8 @@ mod accounts;
 mod agent;
 mod cluster;
 mod crowd;
+#[path = "../price/figures.rs"]
+mod figures;
 mod http;
 mod link;
 mod operations;

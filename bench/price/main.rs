@@ -5,6 +5,7 @@
 //! `docs/performance.md` says how to read what is printed; `make bench-proxy` runs it.
 
 mod busy;
+mod figures;
 mod load;
 mod plan;
 mod proc;

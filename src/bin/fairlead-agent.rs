@@ -1,6 +1,7 @@
 //! The agent's command line: parse, build, wait for a signal, drain. Nothing else.
 
-use std::io::Write as _;
+mod common;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,11 +10,11 @@ use fairlead::agent::Agent;
 use fairlead::config::agent::{self, Sources, Surroundings};
 use fairlead::config::{Environment as _, ProcessEnvironment};
 use fairlead::telemetry::logs;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-/// A start that failed for another reason than its settings.
-const EXIT_FAILED: u8 = 1;
+use common::{EXIT_FAILED, stop_signal};
+
+const NAME: &str = "fairlead-agent";
 /// A bad setting (`EX_USAGE`).
 const EXIT_MISTAKES: u8 = 64;
 
@@ -45,11 +46,7 @@ fn main() -> ExitCode {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("agent").enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return fail(EXIT_FAILED, &format!("the runtime cannot be started: {e}")),
-    };
-    let code = runtime.block_on(async move {
+    common::run(NAME, "agent", async move {
         // Before the start, so that a signal during it is not lost.
         let stop = stop_signal();
         match Agent::start(sources, loaded, Surroundings::of(&ProcessEnvironment)).await {
@@ -63,30 +60,9 @@ fn main() -> ExitCode {
                 fail(EXIT_FAILED, &e.to_string())
             }
         }
-    });
-    // A name resolution that hangs must not keep the process.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    code
+    })
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "fairlead-agent: {message}");
-    ExitCode::from(code)
-}
-
-/// Ends at the first SIGTERM or SIGINT.
-fn stop_signal() -> impl Future<Output = ()> {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    async move {
-        match signals {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            }
-            // Without signals there is no orderly end; running on is better than not running.
-            _ => std::future::pending().await,
-        }
-    }
+    common::fail(NAME, code, message)
 }

@@ -1,6 +1,7 @@
 //! The command line: parse, build, wait for a signal, drain. Nothing else.
 
-use std::io::Write as _;
+mod common;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,11 +9,11 @@ use clap::{Parser, Subcommand};
 use fairlead::app::App;
 use fairlead::config::{self, Sources};
 use fairlead::telemetry::logs;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-/// A start that failed for another reason than its settings.
-const EXIT_FAILED: u8 = 1;
+use common::{EXIT_FAILED, stop_signal};
+
+const NAME: &str = "fairlead";
 /// A bad setting (`EX_USAGE`).
 const EXIT_MISTAKES: u8 = config::check::EXIT_MISTAKES as u8;
 /// Requests were cut at the end of the drain.
@@ -69,20 +70,11 @@ fn main() -> ExitCode {
 
 /// The control runtime: two threads are enough beside the data plane's own.
 fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build() {
-        Ok(runtime) => {
-            let code = runtime.block_on(work);
-            // A name resolution that hangs must not keep the process.
-            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-            code
-        }
-        Err(e) => fail(EXIT_FAILED, &format!("the runtime cannot be started: {e}")),
-    }
+    common::run(NAME, "control", work)
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "fairlead: {message}");
-    ExitCode::from(code)
+    common::fail(NAME, code, message)
 }
 
 fn serve(files: Vec<PathBuf>) -> ExitCode {
@@ -113,23 +105,6 @@ fn serve(files: Vec<PathBuf>) -> ExitCode {
         stop.await;
         if app.drain().await { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CUT) }
     })
-}
-
-/// Ends at the first SIGTERM or SIGINT.
-fn stop_signal() -> impl Future<Output = ()> {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    async move {
-        match signals {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            }
-            // Without signals there is no orderly end; running on is better than not running.
-            _ => std::future::pending().await,
-        }
-    }
 }
 
 /// The demonstration: a stand-in for Clouddriver, and the real Fairlead in front of it on embedded defaults.

@@ -1,29 +1,26 @@
 //! A stand-in for a Kubernetes API server: enough for an agent to reach it and to learn what it is.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, SERVER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::serve::serve;
 
 /// What the stand-in says about itself wherever it speaks.
 pub const CLUSTER_NOTICE: &str = "stand-in for a Kubernetes API server, not Kubernetes";
 /// Its version, which says so too. Clients want `v` and three numbers in front.
 pub const CLUSTER_VERSION: &str = "v1.34.0-fairlead-stand-in";
 
-/// How long a client may take for a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Its namespaces.
 const NAMESPACES: [&str; 4] = ["billing", "default", "kube-system", "shop"];
 
@@ -40,7 +37,6 @@ struct Shared {
     /// The one token that is let in.
     token: Mutex<String>,
     uid: String,
-    end: CancellationToken,
 }
 
 impl Cluster {
@@ -54,9 +50,14 @@ impl Cluster {
         let end = CancellationToken::new();
         let random = ulid::Ulid::generate().0;
         let uid = format!("{:08x}-0000-4000-8000-{:012x}", random >> 96, random & 0xffff_ffff_ffff);
-        let shared = Arc::new(Shared { token: Mutex::new(token.to_owned()), uid, end: end.clone() });
+        let shared = Arc::new(Shared { token: Mutex::new(token.to_owned()), uid });
         tracing::info!(%address, "{CLUSTER_NOTICE}");
-        tokio::spawn(accept(listener, shared.clone()));
+        let answering = shared.clone();
+        let answer = move |request: Request<Incoming>| {
+            let answer = answering.answer(&request);
+            async move { Ok::<_, Infallible>(answer) }
+        };
+        tokio::spawn(serve(listener, end.clone(), answer));
         Ok(Self { shared, address, _end: Arc::new(end.drop_guard()) })
     }
 
@@ -77,37 +78,6 @@ impl Cluster {
              user: {{token: {token}}}\ncontexts:\n- name: stand-in\n  context: {{cluster: stand-in, user: agent}}\ncurrent-context: stand-in\n",
             self.address
         )
-    }
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    loop {
-        let stream = tokio::select! {
-            () = shared.end.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            let end = shared.end.clone();
-            let service = service_fn(move |request| {
-                let answer = shared.answer(&request);
-                async move { Ok::<_, std::convert::Infallible>(answer) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::select! {
-                () = end.cancelled() => {}
-                _ = connection => {}
-            }
-        });
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! [`story`] runs the main job against a proxy and tells what it sees; [`Stage`] goes on with a real agent process.
 //!
-//! Nothing else in the crate uses this module but `app`, which wires it for the demonstration.
+//! Nothing else in the library uses this module: the program does, for the demonstration, and tests.
 
 mod accounts;
 mod agent;
@@ -18,6 +18,7 @@ mod cluster;
 mod definition;
 mod faults;
 mod managed;
+mod serve;
 mod stand_in;
 pub mod story;
 mod table;

@@ -3,16 +3,12 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -22,13 +18,12 @@ use super::accounts::{Accounts, Live, Names, Row};
 use super::answers::{self, Http};
 use super::definition::{self, Bad, Definition};
 use super::faults::{Answer, Call, Fault, Faults};
+use super::serve::serve;
 use crate::mirror::Method;
 use crate::store::db::{self, Db};
 
 /// Largest body of a request: what Clouddriver's database takes in one packet by default.
 const MAX_BODY: usize = 16 * 1024 * 1024;
-/// How long a client may take for a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a stand-in is set up.
 #[derive(Clone, Debug)]
@@ -94,7 +89,8 @@ impl StandIn {
             end: end.clone(),
         });
         tracing::info!(%address, "{}", super::NOTICE);
-        tokio::spawn(accept(listener, shared.clone()));
+        let answering = shared.clone();
+        tokio::spawn(serve(listener, end.clone(), move |request| heard(answering.clone(), request)));
         Ok(Self { shared, address, _end: Arc::new(end.drop_guard()) })
     }
 
@@ -156,35 +152,7 @@ impl StandIn {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    loop {
-        let stream = tokio::select! {
-            () = shared.end.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            let end = shared.end.clone();
-            let service = service_fn(move |request| serve(shared.clone(), request));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::select! {
-                () = end.cancelled() => {}
-                _ = connection => {}
-            }
-        });
-    }
-}
-
-async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Http, Closed> {
+async fn heard(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Http, Closed> {
     shared.faults.heard().await;
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else { return Ok(answers::empty(StatusCode::PAYLOAD_TOO_LARGE)) };

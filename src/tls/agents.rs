@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
-use super::front::{ClientAuth, H2, server};
-use super::pem::File;
+use super::FileError;
+use super::front::{ClientAuth, H2, contents, server};
 use super::watched::{self, Contents};
-use super::{FileError, Role};
 
 /// What may be spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +38,7 @@ impl watched::Files for Files {
     const KEYS: &'static str = "kubesvc.grpc.server.security";
 
     fn read(&self) -> Result<Contents, FileError> {
-        let mut files = vec![File::read(Role::Certificate, &self.certificate)?, File::read(Role::Key, &self.key)?];
-        if let Some(trust) = &self.trust {
-            files.push(File::read(Role::Trust, trust)?);
-        }
-        Ok(Contents(files))
+        contents(&self.certificate, &self.key, self.trust.as_deref())
     }
 
     fn make(&self, contents: &Contents) -> Result<ServerConfig, FileError> {

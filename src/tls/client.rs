@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -31,7 +31,8 @@ pub(crate) enum Trust {
 #[derive(Clone)]
 pub(crate) struct Client {
     config: Arc<ClientConfig>,
-    verifier: Arc<dyn ServerCertVerifier>,
+    /// Who judges what is shown; none where anybody is believed.
+    judge: Option<Arc<WebPkiServerVerifier>>,
     /// Whom we believe; none where that is anybody.
     roots: Arc<[CertificateDer<'static>]>,
 }
@@ -58,12 +59,12 @@ impl Client {
         };
         let unusable =
             |why: &dyn std::fmt::Display| FileError { role: Role::Trust, path: name.clone(), why: format!("cannot be used ({why})") };
-        let verifier: Arc<dyn ServerCertVerifier> = match &trust {
-            Trust::Anybody => Arc::new(Anybody),
-            _ => believing(roots.iter().cloned()).map_err(|e| unusable(&e))?,
+        let judge = match &trust {
+            Trust::Anybody => None,
+            _ => Some(believing(roots.iter().cloned()).map_err(|e| unusable(&e))?),
         };
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|e| unusable(&e))?;
-        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::clone(&verifier));
+        let builder = builder.dangerous().with_custom_certificate_verifier(Witness::new(judge.clone()));
         let mut config = match &own {
             Some((certificate, key)) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity(certificate, key)?))),
             None => builder.with_no_client_auth(),
@@ -71,12 +72,12 @@ impl Client {
         config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
         // A resumed session shows no certificate, and what it shows is a part of what we tell.
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), verifier, roots })
+        Ok(Self { config: Arc::new(config), judge, roots })
     }
 
     /// A handshake. Has no bound of its own.
     pub(crate) async fn connect(&self, name: ServerName<'static>, stream: TcpStream) -> Result<TlsStream<TcpStream>, Trouble> {
-        let witness = Arc::new(Witness { inner: Arc::clone(&self.verifier), seen: Mutex::default() });
+        let witness = Witness::new(self.judge.clone());
         let mut config = ClientConfig::clone(&self.config);
         config.dangerous().set_certificate_verifier(Arc::clone(&witness) as _);
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|e| {
@@ -129,11 +130,19 @@ fn system() -> Result<Arc<[CertificateDer<'static>]>, FileError> {
     Ok(Arc::clone(roots))
 }
 
-/// Keeps what was shown, and leaves the judgement to another.
+/// Keeps what was shown, and leaves the judgement of it to another, or to nobody: then any certificate is believed whose key the other
+/// side has.
 #[derive(Debug)]
 struct Witness {
-    inner: Arc<dyn ServerCertVerifier>,
+    judge: Option<Arc<WebPkiServerVerifier>>,
+    algorithms: WebPkiSupportedAlgorithms,
     seen: Mutex<Option<CertificateDer<'static>>>,
+}
+
+impl Witness {
+    fn new(judge: Option<Arc<WebPkiServerVerifier>>) -> Arc<Self> {
+        Arc::new(Self { judge, algorithms: provider().signature_verification_algorithms, seen: Mutex::default() })
+    }
 }
 
 impl ServerCertVerifier for Witness {
@@ -146,7 +155,10 @@ impl ServerCertVerifier for Witness {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(end_entity.clone().into_owned());
-        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        match &self.judge {
+            Some(judge) => judge.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            None => Ok(ServerCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -155,7 +167,7 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -164,49 +176,10 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-/// Believes any certificate whose key the other side has.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

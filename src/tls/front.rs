@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
@@ -51,11 +51,7 @@ impl watched::Files for Files {
     const KEYS: &'static str = "server.ssl";
 
     fn read(&self) -> Result<Contents, FileError> {
-        let mut files = vec![File::read(Role::Certificate, &self.certificate)?, File::read(Role::Key, &self.key)?];
-        if let Some(trust) = &self.trust {
-            files.push(File::read(Role::Trust, trust)?);
-        }
-        Ok(Contents(files))
+        contents(&self.certificate, &self.key, self.trust.as_deref())
     }
 
     fn make(&self, contents: &Contents) -> Result<ServerConfig, FileError> {
@@ -63,7 +59,16 @@ impl watched::Files for Files {
     }
 }
 
-/// From certificate, key and, where there are any, CAs.
+/// Certificate, key and, where there are any, CAs: in this order.
+pub(super) fn contents(certificate: &Path, key: &Path, trust: Option<&Path>) -> Result<Contents, FileError> {
+    let mut files = vec![File::read(Role::Certificate, certificate)?, File::read(Role::Key, key)?];
+    if let Some(trust) = trust {
+        files.push(File::read(Role::Trust, trust)?);
+    }
+    Ok(Contents(files))
+}
+
+/// From what [`contents`] gives.
 pub(super) fn server(
     files: &[File],
     client_auth: ClientAuth,
