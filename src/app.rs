@@ -3,9 +3,11 @@
 //! The data plane starts whatever state the database is in: what is no account change passes from the first moment on. Tables,
 //! epoch and background tasks follow as soon as the database answers; until then account changes go by `failurePolicy`.
 
-use std::collections::BTreeMap;
+mod contact;
+mod observe;
+
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,32 +15,28 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Layer as _;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::api::front::{self, FrontLayer};
 use crate::api::{Api, BoxFuture, Settler};
 use crate::channel::{self, Agents, Channel};
 use crate::config::Settings;
 use crate::dispatch::{self, Bell, Desk, Dispatch};
-use crate::mirror::{self, Engine, MirrorStatus};
+use crate::mirror::{self, Engine};
 use crate::proxy::{self, Selector, Stack, Upstream, respond::Respond, serve};
 use crate::secrets::Resolver;
 use crate::source::Source;
 use crate::store::{self, Store};
 use crate::telemetry::admin::{self, AdminState};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::{DatabaseState, Facts, Live, Readiness};
+use crate::telemetry::{Facts, Readiness};
 use crate::tls::{self, Watched, front as tls_front, upstream as tls_upstream};
+use contact::Contact;
+use observe::Observer;
 
 /// How long the start waits for a database that neither works nor fails before it serves without it. One that refuses is not waited
 /// for, and one that is slow to make its tables is: until the first epoch is registered, account changes would be refused.
 const FIRST_CONTACT: Duration = Duration::from_secs(20);
-/// Between tries to reach the database at start.
-const CONTACT_RETRY: Duration = Duration::from_secs(1);
-/// How often the levels that only the database knows are read for `/info`.
-const OBSERVE: Duration = Duration::from_millis(500);
-/// Rows sealed anew in one step.
-const RESEAL_STEP: u32 = 100;
 /// How long a read of the API may wait for a name to be settled.
 const SETTLE_BEFORE_READ: Duration = Duration::from_secs(2);
 /// How long agents may take to end what is under way and to hear our farewell.
@@ -96,14 +94,6 @@ impl Settler for OpenIntents {
     }
 }
 
-/// What the observer saw last.
-struct Observed {
-    database: DatabaseState,
-    message: Option<String>,
-    status: Option<MirrorStatus>,
-    times: u64,
-}
-
 impl App {
     /// Binds, wires and spawns everything on the current runtime (the control runtime) and the data plane's own threads.
     ///
@@ -139,7 +129,7 @@ impl App {
         );
 
         let readiness = Readiness::new();
-        let observed = Arc::new(Mutex::new(Observed { database: DatabaseState::Starting, message: None, status: None, times: 0 }));
+        let observer = Observer::new();
         let mut facts = Facts::of(&settings);
         let opened = Opened::open(&settings, channel_metrics, &tasks, &stop).await?;
         facts.channel = opened.address().map(|address| address.to_string());
@@ -160,20 +150,20 @@ impl App {
         }
         let listener = TcpListener::bind(settings.admin_listen).await.map_err(|e| StartError::Admin(settings.admin_listen, e))?;
         let admin = listener.local_addr().map_err(|e| StartError::Admin(settings.admin_listen, e))?;
-        let live = live(observed.clone(), engine.clone());
+        let live = observer.clone().live(engine.clone());
         let state = AdminState::new(readiness.clone(), metrics.finish(), facts, live);
         tasks.spawn(admin::serve(listener, state, admin_stop.clone()));
 
         // What cannot become right by waiting ends the start; the rest is waited for while traffic passes.
-        let ready = Startup {
+        let contact = Contact {
             store: store.clone(),
             source,
             engine: engine.clone(),
-            observed: observed.clone(),
+            observer: observer.clone(),
             mirroring: settings.interceptor.enabled && settings.dynamic_accounts_enabled,
         };
         let (first, heard) = oneshot::channel();
-        tasks.spawn(ready.keep_trying(first, stop.child_token()));
+        tasks.spawn(contact.keep_trying(first, stop.child_token()));
         match tokio::time::timeout(FIRST_CONTACT, heard).await {
             Ok(Ok(Err(e))) if !e.is_transient() => {
                 stop.cancel();
@@ -189,7 +179,7 @@ impl App {
                 warn!(reason = why, "serving without the database until it answers; account changes go by failurePolicy");
             }
         }
-        tasks.spawn(observe(store.clone(), engine.clone(), observed, stop.child_token()));
+        tasks.spawn(observer.run(store.clone(), engine.clone(), stop.child_token()));
 
         let bell = dispatch.bell().clone();
         let (calls, called) = front::queue();
@@ -345,141 +335,5 @@ impl Opened {
 fn spawn_watch<F: tls::Files>(tasks: &TaskTracker, watched: Option<Watched<F>>, stop: &CancellationToken) {
     if let Some(watched) = watched {
         tasks.spawn(watched.run(stop.child_token()));
-    }
-}
-
-/// First contact with the databases.
-struct Startup {
-    store: Store,
-    source: Source,
-    engine: Arc<Engine>,
-    observed: Arc<Mutex<Observed>>,
-    /// The interceptor is on. Off, the mirror is only looked at: no epoch, no passes.
-    mirroring: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ContactError {
-    #[error(transparent)]
-    Migrate(#[from] store::MigrateError),
-    #[error(transparent)]
-    Source(#[from] crate::source::Error),
-    #[error(transparent)]
-    Register(#[from] store::Error),
-}
-
-impl ContactError {
-    fn is_transient(&self) -> bool {
-        match self {
-            Self::Migrate(e) => e.is_transient(),
-            Self::Source(e) => e.is_transient(),
-            Self::Register(e) => e.is_transient(),
-        }
-    }
-
-    fn into_start_error(self) -> StartError {
-        match self {
-            Self::Migrate(e) => e.into(),
-            Self::Source(e) => e.into(),
-            Self::Register(e) => store::MigrateError::from(e).into(),
-        }
-    }
-}
-
-impl Startup {
-    /// Tables, epoch, background tasks, in this order.
-    async fn contact(&self) -> Result<(), ContactError> {
-        let report = self.store.migrate().await?;
-        for warning in &report.warnings {
-            warn!("{warning}");
-        }
-        match self.source.check().await {
-            Ok(found) => info!(mode = found.mode, place = found.place, server = found.server, "Clouddriver's accounts can be read"),
-            // Clouddriver may be on its way up, and its table with it.
-            Err(e) if e.is_transient() => warn!(error = %e, "Clouddriver's accounts cannot be read yet"),
-            Err(e) => return Err(e.into()),
-        }
-        if self.mirroring {
-            self.engine.register_now().await?;
-            self.engine.start();
-        }
-        self.observed.lock().unwrap_or_else(PoisonError::into_inner).database = DatabaseState::Up;
-        Ok(())
-    }
-
-    /// Tries until it succeeds or the process ends; the first try's result is told.
-    async fn keep_trying(self, first: oneshot::Sender<Result<(), ContactError>>, stop: CancellationToken) {
-        let mut first = Some(first);
-        loop {
-            let result = tokio::select! {
-                result = self.contact() => result,
-                () = stop.cancelled() => return,
-            };
-            let done = result.is_ok();
-            match (first.take(), result) {
-                (Some(first), result) => drop(first.send(result)),
-                (None, Ok(())) => info!("the database answers"),
-                (None, Err(e)) if e.is_transient() => warn!(error = %e, "the database does not answer yet"),
-                (None, Err(e)) => error!(error = %e, "the database cannot be used as it is: an operator has to look at it"),
-            }
-            if done {
-                return;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(CONTACT_RETRY) => {}
-                () = stop.cancelled() => return,
-            }
-        }
-    }
-}
-
-/// Reads the levels that only the database knows, and seals anew what is sealed by an older key.
-async fn observe(store: Store, engine: Arc<Engine>, observed: Arc<Mutex<Observed>>, stop: CancellationToken) {
-    let mut resealed = false;
-    loop {
-        if store.shape().is_some() {
-            if !resealed {
-                match store.reseal(RESEAL_STEP).await {
-                    Ok(step) => resealed = step.finished,
-                    Err(e) => warn!(error = %e, "rows cannot be sealed anew yet"),
-                }
-            }
-            let status = engine.status().await;
-            let mut seen = observed.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.times += 1;
-            match status {
-                Ok(status) => {
-                    (seen.database, seen.message, seen.status) = (DatabaseState::Up, None, Some(status));
-                }
-                Err(e) => (seen.database, seen.message) = (DatabaseState::Down, Some(e.to_string())),
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(OBSERVE) => {}
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-/// What `/info` shows of the mirror, from memory. `observations` counts the looks into the database: who waits for rest waits for
-/// two of them, so that what is shown is newer than the wait.
-fn live(observed: Arc<Mutex<Observed>>, engine: Arc<Engine>) -> impl Fn() -> Live + Send + Sync + 'static {
-    move || {
-        let here = engine.levels();
-        let seen = observed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut mirror = BTreeMap::from([
-            ("observations", seen.times),
-            ("openChanges", here.open_changes as u64),
-            ("unjournalled", u64::try_from(here.unjournalled).unwrap_or(0)),
-            ("settling", here.settling as u64),
-            ("sweepDue", u64::from(here.sweep_due)),
-            ("drift", here.drift),
-        ]);
-        if let Some(status) = &seen.status {
-            mirror.insert("openIntents", u64::try_from(status.open_intents).unwrap_or(0));
-            mirror.insert("gapsOpen", status.gaps_open as u64);
-            mirror.insert("gapsSecondPass", status.gaps_second_pass as u64);
-        }
-        Live { database: seen.database, database_message: seen.message.clone(), mirror }
     }
 }

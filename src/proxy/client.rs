@@ -1,29 +1,24 @@
 //! One client's connection: a request after the other, each passed on or given to the services, until one side has enough.
 
+mod own;
+mod serve;
+
 use std::future::{Future as _, poll_fn};
 use std::io;
-use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use http::{Method, Request, Response, StatusCode, Uri, Version, header};
-use http_body::Body as _;
+use http::{Request, Response};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use super::accept::Shared;
-use super::answer::{Coding, answer_head, headers_of, last_chunk};
-use super::call::{MAX_HEAD, RawAnswer, RawHead};
-use super::feed::{self, Fed};
-use super::interim::Interim;
+use super::call::MAX_HEAD;
 use super::link::Link;
 use super::metrics::Up;
 use super::pass::{Bounds, Ended, Fault, Pass};
-use super::respond::{self, Summary};
 use super::wire::Framing;
 use super::wire::request::{self, Refusal, RequestHead};
 use super::wire::response::Asked;
@@ -34,10 +29,6 @@ use super::{Body, Cause, tunnel};
 const EAGER: usize = 4096;
 /// A connection that has nothing to do when the drain begins has this long to send the request that may be on its way.
 pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
-/// After an answer that came before the end of its request: what is read of that all the same, and for how long, so that the client
-/// comes to read the answer.
-const LINGER_BYTES: usize = 256 * 1024;
-const LINGER: Duration = Duration::from_secs(1);
 /// What a client sends first who speaks HTTP/2 without asking.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -298,315 +289,9 @@ where
             }
         }
     }
-
-    /// Gives one request to the services.
-    async fn serve(&mut self, parsed: RequestHead, head: &[u8], answer: &mut Vec<u8>) -> Then {
-        let shared = self.shared.clone();
-        let (mut feeder, body) = feed::body(parsed.framing, parsed.expects);
-        let body = if parsed.framing == Framing::Empty { Body::Empty } else { Body::Client(body) };
-        let mut request = request_of(&parsed, head, body);
-        let interim = Interim::default();
-        if parsed.modern {
-            // RFC 9110 §15.2: never to a client of HTTP/1.0.
-            request.extensions_mut().insert(interim.clone());
-        }
-        let summary = Summary::of(&request);
-        let head_only = *request.method() == Method::HEAD;
-        let (link, timer, stall) = (&mut self.link, &mut self.timer, shared.limits.stall_timeout);
-        let mut half_closed = false;
-        answer.clear();
-        // Of what is in `answer`.
-        let mut sent = 0;
-        let called = {
-            let mut call = pin!(AssertUnwindSafe(shared.service.clone().oneshot(request)).catch_unwind());
-            poll_fn(|cx| {
-                // Twice: what the service asks for is fetched at once.
-                for _ in 0..2 {
-                    if let Poll::Ready(called) = call.as_mut().poll(cx) {
-                        return Poll::Ready(Some(called));
-                    }
-                    interim.hear(cx, answer);
-                    if !answer.is_empty() && !feeder.is_speaking() {
-                        match link.poll_write_all(cx, answer, &mut sent) {
-                            Poll::Ready(Ok(())) => {
-                                answer.clear();
-                                sent = 0;
-                            }
-                            Poll::Ready(Err(_)) => return Poll::Ready(None),
-                            Poll::Pending => {}
-                        }
-                    }
-                    if sent == 0 {
-                        let _ = feeder.poll(cx, link);
-                    }
-                }
-                if let Some(since) = feeder.waits_since() {
-                    let at = since + stall;
-                    if timer.deadline() != at {
-                        timer.as_mut().reset(at);
-                    }
-                    if timer.as_mut().poll(cx).is_ready() {
-                        feeder.give_up();
-                    }
-                }
-                if feeder.is_whole() && !half_closed && link.is_empty() {
-                    match link.poll_fill(cx, EAGER) {
-                        Poll::Ready(Ok(0)) if !shared.limits.cancel_on_half_close => half_closed = true,
-                        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
-                        Poll::Ready(Ok(_)) | Poll::Pending => {}
-                    }
-                }
-                if shared.cut.get() {
-                    return Poll::Ready(Some(Ok(Ok(respond::cut()))));
-                }
-                Poll::Pending
-            })
-            .await
-        };
-        let given = match called {
-            // Nobody is there to be answered.
-            None => return Then::End,
-            Some(Ok(Ok(given))) => given,
-            Some(Ok(Err(never))) => match never {},
-            Some(Err(_)) => shared.panicked(&summary),
-        };
-        shared.answered(given.status());
-        summary.answered(given.status());
-        let (mut parts, mut body) = given.into_parts();
-        let told = parts.headers.get(header::CONNECTION).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"close"));
-        let mut close = told
-            || !parsed.persistent
-            || half_closed
-            || shared.draining.get()
-            || !feeder.is_whole()
-            || (parsed.upgrade && !link.is_empty());
-        answer.splice(..0, feeder.hush().iter().copied());
-        interim.rest(answer);
-        let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
-        let (coding, ends_by_close) = match parts.extensions.remove::<RawAnswer>() {
-            Some(raw) => {
-                answer.extend_from_slice(&raw.head);
-                if close && !raw.close {
-                    answer.truncate(answer.len() - 2);
-                    answer.extend_from_slice(b"Connection: close\r\n\r\n");
-                }
-                close |= raw.close;
-                let coding = if raw.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain };
-                (coding, raw.framing == Framing::UntilClose || !parsed.modern)
-            }
-            None => {
-                close |= exact.is_none() && !parsed.modern;
-                let coding = answer_head(answer, parts.status, &parts.headers, exact, close);
-                (coding, false)
-            }
-        };
-        let mut ended = head_only || (exact == Some(0) && coding == Coding::Plain);
-        let mut feeding = !feeder.is_whole();
-        timer.as_mut().reset(Instant::now() + stall);
-        let written: Result<bool, ()> = poll_fn(|cx| {
-            loop {
-                if sent < answer.len() {
-                    let before = sent;
-                    match link.poll_write_all(cx, answer, &mut sent) {
-                        Poll::Ready(Ok(())) => {
-                            answer.clear();
-                            sent = 0;
-                            timer.as_mut().reset(Instant::now() + stall);
-                        }
-                        Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
-                        Poll::Pending => {
-                            if sent > before {
-                                timer.as_mut().reset(Instant::now() + stall);
-                            }
-                            return timer.as_mut().poll(cx).map(|()| Ok(false));
-                        }
-                    }
-                }
-                if ended {
-                    return Poll::Ready(Ok(true));
-                }
-                let frame = match Pin::new(&mut body).poll_frame(cx) {
-                    Poll::Ready(frame) => frame,
-                    Poll::Pending => {
-                        if feeding && let Poll::Ready(fed) = feeder.poll(cx, link) {
-                            feeding = false;
-                            if fed == Fed::Broken {
-                                close = true;
-                            }
-                            continue;
-                        }
-                        if let Some(since) = feeder.waits_since() {
-                            let at = since + stall;
-                            if timer.deadline() != at {
-                                timer.as_mut().reset(at);
-                            }
-                            if timer.as_mut().poll(cx).is_ready() {
-                                feeder.give_up();
-                                continue;
-                            }
-                        }
-                        if !feeding && !half_closed && link.is_empty() {
-                            match link.poll_fill(cx, EAGER) {
-                                Poll::Ready(Ok(0)) => half_closed = true,
-                                Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
-                                Poll::Ready(Ok(_)) | Poll::Pending => {}
-                            }
-                        }
-                        return Poll::Pending;
-                    }
-                };
-                match frame {
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(data) if coding == Coding::Chunked => {
-                            if !data.is_empty() {
-                                answer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-                                answer.extend_from_slice(&data);
-                                answer.extend_from_slice(b"\r\n");
-                            }
-                            if body.is_end_stream() {
-                                answer.extend_from_slice(b"0\r\n\r\n");
-                                ended = true;
-                            }
-                        }
-                        Ok(data) => {
-                            answer.extend_from_slice(&data);
-                            ended = body.is_end_stream();
-                        }
-                        Err(frame) => {
-                            if coding == Coding::Chunked {
-                                answer.extend_from_slice(&last_chunk(&frame.into_trailers().unwrap_or_default()));
-                            }
-                            ended = true;
-                        }
-                    },
-                    None => {
-                        if coding == Coding::Chunked {
-                            answer.extend_from_slice(b"0\r\n\r\n");
-                        }
-                        ended = true;
-                    }
-                    Some(Err(_)) => return Poll::Ready(Ok(false)),
-                }
-            }
-        })
-        .await;
-        match written {
-            Ok(true) if close || half_closed => Then::Linger,
-            Ok(true) if feeder.is_whole() => Then::Next,
-            Ok(true) => Then::Linger,
-            Ok(false) => {
-                if ends_by_close {
-                    link.reset_on_close();
-                }
-                Then::End
-            }
-            Err(()) => Then::End,
-        }
-    }
-
-    /// An answer of our own to a request that Clouddriver did not answer.
-    async fn failed(&mut self, cause: Cause, parsed: &RequestHead, head: &[u8], has_body: bool, out: &mut Vec<u8>) -> Then {
-        let failed = self.shared.upstream.failed(cause);
-        let request = request_of(parsed, head, Body::Empty);
-        let answer = respond::refuse(&Summary::of(&request), &failed, has_body);
-        self.answer(answer, !parsed.persistent, *request.method() == Method::HEAD, out).await
-    }
-
-    /// More than is allowed at once.
-    async fn overloaded(&mut self, parsed: &RequestHead, head: &[u8], out: &mut Vec<u8>) -> Then {
-        self.shared.counters.overloaded.fetch_add(1, Relaxed);
-        let message = "Fairlead has as many requests in progress as it may have; this one was not forwarded";
-        let mut answer = respond::error(StatusCode::SERVICE_UNAVAILABLE, "Overloaded", message, Some(1));
-        let close = parsed.framing != Framing::Empty;
-        if close {
-            answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-        }
-        self.answer(answer, !parsed.persistent, head.starts_with(b"HEAD "), out).await
-    }
-
-    async fn refuse(&mut self, refusal: Refusal, out: &mut Vec<u8>) -> Then {
-        tracing::info!(status = refusal.status.as_u16(), "a request was not forwarded: {refusal}");
-        self.shared.counters.refused.fetch_add(1, Relaxed);
-        let message = format!("not forwarded: {refusal}");
-        self.answer(respond::error(refusal.status, "RequestNotForwardable", &message, None), true, false, out).await;
-        Then::Linger
-    }
-
-    /// Sends an answer whose body is at hand.
-    async fn answer(&mut self, answer: Response<Body>, close: bool, head_only: bool, out: &mut Vec<u8>) -> Then {
-        self.shared.answered(answer.status());
-        let (parts, body) = answer.into_parts();
-        let close = close || self.shared.draining.get() || parts.headers.contains_key(header::CONNECTION);
-        out.clear();
-        answer_head(out, parts.status, &parts.headers, body.size_hint().exact(), close);
-        if let (Body::Full(full), false) = (body, head_only)
-            && let Some(Ok(frame)) = http_body_util::BodyExt::frame(&mut { full }).now_or_never().flatten()
-            && let Some(data) = frame.data_ref()
-        {
-            out.extend_from_slice(data);
-        }
-        let (mut sent, link, timer) = (0, &mut self.link, &mut self.timer);
-        timer.as_mut().reset(Instant::now() + self.shared.limits.stall_timeout);
-        let written = poll_fn(|cx| match link.poll_write_all(cx, out, &mut sent) {
-            Poll::Pending => timer.as_mut().poll(cx).map(|()| false),
-            Poll::Ready(written) => Poll::Ready(written.is_ok()),
-        })
-        .await;
-        match (written, close) {
-            (true, true) => Then::Linger,
-            (true, false) => Then::Next,
-            (false, _) => Then::End,
-        }
-    }
-
-    /// Ends the connection so that what was said arrives: a close with something unread would be a reset.
-    async fn linger(&mut self) {
-        let (link, timer) = (&mut self.link, &mut self.timer);
-        timer.as_mut().reset(Instant::now() + LINGER);
-        let mut left = LINGER_BYTES;
-        let mut told = false;
-        poll_fn(|cx| {
-            if !told {
-                match link.poll_shutdown(cx) {
-                    Poll::Ready(Ok(())) => told = true,
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => {}
-                }
-            }
-            loop {
-                let n = link.unread().len();
-                link.consume(n);
-                left = left.saturating_sub(n);
-                if left == 0 {
-                    return Poll::Ready(());
-                }
-                match link.poll_fill(cx, super::link::LARGE) {
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Pending => break,
-                }
-            }
-            timer.as_mut().poll(cx)
-        })
-        .await;
-    }
 }
 
 /// Whether an empty line is in it.
 fn ends_head(bytes: &[u8]) -> bool {
     bytes.windows(3).any(|w| w == b"\n\r\n") || bytes.windows(2).any(|w| w == b"\n\n")
-}
-
-/// The request as the services see it. Its head goes on as it came.
-fn request_of(parsed: &RequestHead, head: &[u8], body: Body) -> Request<Body> {
-    let mut request = Request::new(body);
-    let line_end = head.iter().position(|b| *b == b'\r').unwrap_or(head.len());
-    let target = &head[parsed.method.end + 1..line_end.saturating_sub(b" HTTP/1.1".len()).max(parsed.method.end + 1)];
-    *request.method_mut() = Method::from_bytes(&head[parsed.method.clone()]).unwrap_or(Method::OPTIONS);
-    // A target that is no URI cannot mean a route by any strict reading; the services see one that only a tolerant one takes.
-    *request.uri_mut() = Uri::try_from(target).unwrap_or_else(|_| Uri::from_static("//credentials"));
-    *request.headers_mut() = headers_of(head);
-    *request.version_mut() = if parsed.modern { Version::HTTP_11 } else { Version::HTTP_10 };
-    request.extensions_mut().insert(RawHead(bytes::Bytes::copy_from_slice(head)));
-    request
 }
