@@ -30,6 +30,7 @@ demo: ## Show the main job on embedded defaults; ends by itself
 
 .PHONY: test
 test: lint databases ## Lints, then every test but the end-to-end ones
+	$(STEP) "install: nginx and HAProxy" scripts/install.sh proxies
 	$(STEP) "tests: build" cargo test $(TESTED) --no-run --lib --bins --test integration --test agents --test model
 	$(STEP) "tests: library and programs" cargo test $(TESTED) --quiet --lib --bins
 	$(STEP) "tests: integration" cargo test $(TESTED) --quiet --test integration
@@ -65,7 +66,8 @@ databases-down:
 e2e: databases ## The main job on real Clouddrivers and Gate, as FAIRLEAD_E2E_* name them (docs/testing.md)
 	$(STEP) "install: nginx and HAProxy" scripts/install.sh proxies
 	$(STEP) "install: Kubernetes API server" scripts/install.sh kube
-	$(STEP) "end to end: build" cargo test $(TESTED) --no-run --test e2e
+	$(STEP) "end to end: build" cargo test $(TESTED) --no-run --test e2e --test agents
+	$(STEP) "the agent at a real API server" env FAIRLEAD_E2E_KUBE="$$(scripts/kube.sh folder)" cargo test $(TESTED) --quiet --test agents -- agent::kubernetes
 	$(STEP) "end to end" env FAIRLEAD_E2E_KUBE="$$(scripts/kube.sh folder)" cargo test $(TESTED) --test e2e -- $(ONLY)
 
 .PHONY: storm

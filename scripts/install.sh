@@ -2,7 +2,7 @@
 # Installs what a fresh Debian machine with a Rust toolchain lacks. What is there already is left as it is.
 #   scripts/install.sh compiler    a C compiler and linker (SQLite and the cryptography library are C)
 #   scripts/install.sh databases   MariaDB and PostgreSQL servers; the system's own are not started
-#   scripts/install.sh proxies     nginx and HAProxy, to compare with; the system's own are not started
+#   scripts/install.sh proxies     nginx and HAProxy, to stand in between and to compare with; the system's own are not started
 #   scripts/install.sh perf        perf, which says where a program spends its time
 #   scripts/install.sh lints       rustfmt, clippy, cargo-deny, cargo-machete
 #   scripts/install.sh java        Java 17 and Maven, for the real Clouddriver and Gate of the end-to-end tests

@@ -14,6 +14,7 @@ mod full_disk;
 mod intercept;
 mod layers;
 mod lost;
+mod manifests;
 mod mirror;
 #[allow(clippy::disallowed_methods, reason = "threads of the test's own play client and origin here")]
 mod proxy;
