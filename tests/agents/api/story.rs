@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlead::config::Replica;
-use fairlead::dispatch::{Dispatch, Limits, Metrics};
+use fairlead::dispatch::{Dispatch, Metrics};
 use fairlead::secrets::{Resolver, Settings};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::rig::{Rig, World, definition};
+use crate::dispatch::rig::limits;
 use crate::dispatch::scripted::{Handle, Reply, Scripted, cluster};
 use crate::support::databases::eventually;
 
@@ -26,18 +27,10 @@ impl Story {
     async fn new(world: World) -> Self {
         let agents = Scripted::new();
         let rig = world.replica_of("r1", Arc::new(Handle(agents.clone()))).await;
-        let limits = Limits {
-            max_retries: 3,
-            retry: Duration::from_millis(100),
-            grace: Duration::from_millis(600),
-            cleanup: Duration::from_millis(800),
-            wait: Duration::from_secs(10),
-            fan_out: 16,
-        };
         let replica = Replica { id: "r1".into(), heartbeat: Duration::from_millis(100), lease: Duration::from_millis(800) };
         let secrets = Resolver::new(Settings { kubeconfig: Some("/nowhere".into()), timeout: Duration::from_secs(2) });
         let (handle, bell, stop) = (Arc::new(Handle(agents.clone())), rig.bell.clone(), CancellationToken::new());
-        let dispatch = Dispatch::new(rig.store.clone(), handle, limits, secrets, &replica, bell, Metrics::default(), |_| {}, stop);
+        let dispatch = Dispatch::new(rig.store.clone(), handle, limits(), secrets, &replica, bell, Metrics::default(), |_| {}, stop);
         tokio::spawn(dispatch.clone().run());
         Self { world, rig, agents, dispatch }
     }

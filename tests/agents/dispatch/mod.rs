@@ -8,7 +8,7 @@ mod hang;
 mod keep;
 mod leave;
 pub mod places;
-mod rig;
+pub mod rig;
 mod rows;
 pub mod scripted;
 mod table;

@@ -57,6 +57,25 @@ fn start(store: &Store, agents: &Arc<Scripted>, limits: &Limits, lease: Duration
     dispatch
 }
 
+/// Writes the row of a new account.
+pub async fn insert(store: &Store, name: &str, zone: Option<&str>, status: Status, definition: &Value) {
+    let definition = store.seal_definition(name, definition).expect("sealed");
+    let mut tx = store.main().begin().await.expect("begun");
+    let new = NewState {
+        name,
+        origin: Origin::Created,
+        status,
+        wanted: Wanted::of(None, status),
+        zone: zone.map(str::to_owned),
+        definition: Some(definition),
+        overlay: None,
+        props: None,
+        learned: None,
+    };
+    assert!(states::insert(store, &mut tx, &new).await.expect("inserted"));
+    tx.commit().await.expect("committed");
+}
+
 impl Rig {
     pub async fn new() -> Self {
         Self::on(places::sqlite().await, limits()).await
@@ -96,21 +115,7 @@ impl Rig {
     }
 
     pub async fn enter_as(&self, name: &str, zone: Option<&str>, status: Status, definition: &Value) {
-        let definition = self.store.seal_definition(name, definition).expect("sealed");
-        let mut tx = self.store.main().begin().await.expect("begun");
-        let new = NewState {
-            name,
-            origin: Origin::Created,
-            status,
-            wanted: Wanted::of(None, status),
-            zone: zone.map(str::to_owned),
-            definition: Some(definition),
-            overlay: None,
-            props: None,
-            learned: None,
-        };
-        assert!(states::insert(&self.store, &mut tx, &new).await.expect("inserted"));
-        tx.commit().await.expect("committed");
+        insert(&self.store, name, zone, status, definition).await;
         self.dispatch.bell().ring();
     }
 

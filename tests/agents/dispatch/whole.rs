@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fairlead::account::{Origin, Status};
+use fairlead::account::Status;
 use fairlead::config::Replica;
 use fairlead::demo::{CLUSTER_VERSION, Cluster};
 use fairlead::dispatch::{Bell, Dispatch, Limits, Metrics};
-use fairlead::lifecycle::{Event, Wanted};
+use fairlead::lifecycle::Event;
 use fairlead::secrets::{Resolver, Settings};
 use fairlead::store::Store;
-use fairlead::store::states::{self, Extra, NewState, StateRow};
+use fairlead::store::states::{self, Extra, StateRow};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::places;
-use super::rig::{SOON, limits};
+use super::rig::{SOON, insert, limits};
 use crate::agent::rig::{Rig as RealAgent, pod, yaml};
 use crate::channel::rig::Rig as Channel;
 use crate::support::databases::eventually;
@@ -57,21 +57,7 @@ impl Whole {
     }
 
     async fn enter(&self, name: &str, zone: Option<&str>, definition: &Value) {
-        let definition = self.store.seal_definition(name, definition).expect("sealed");
-        let mut tx = self.store.main().begin().await.expect("begun");
-        let new = NewState {
-            name,
-            origin: Origin::Created,
-            status: Status::ToMigrate,
-            wanted: Wanted::Active,
-            zone: zone.map(str::to_owned),
-            definition: Some(definition),
-            overlay: None,
-            props: None,
-            learned: None,
-        };
-        assert!(states::insert(&self.store, &mut tx, &new).await.expect("inserted"));
-        tx.commit().await.expect("committed");
+        insert(&self.store, name, zone, Status::ToMigrate, definition).await;
         self.dispatch.bell().ring();
     }
 
