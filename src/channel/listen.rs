@@ -133,6 +133,7 @@ impl Channel {
         }
     }
 
+    /// What a connection at rest costs is the size of this future too: what is seldom waited for, or not for long, lies in a box.
     async fn begin<IO>(&self, io: IO, peer: SocketAddr)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -148,7 +149,6 @@ impl Channel {
             (First::Nothing, _) => {}
             (First::Http2, None) => serve(self.routes.clone(), io, peer, &self.keep_alive, &self.tasks, &self.draining).await,
             (First::Tls, Some(tls)) => {
-                // In boxes of their own: ten thousand connections do not keep the room that their handshakes took.
                 let accepted = Box::pin(timeout(self.handshake_timeout, tls.accept(io))).await;
                 let shaken = match accepted.map(|done| done.map(Box::new)) {
                     Ok(Ok(stream)) => timeout(self.handshake_timeout, first(stream)).await,
@@ -157,7 +157,7 @@ impl Channel {
                 };
                 match shaken {
                     Ok(Ok((First::Http2, io))) => serve(self.routes.clone(), io, peer, &self.keep_alive, &self.tasks, &self.draining).await,
-                    Ok(Ok((First::Http1, io))) => self.refuse_http1(io, peer, REFUSED_HTTP1).await,
+                    Ok(Ok((First::Http1, io))) => Box::pin(self.refuse_http1(io, peer, REFUSED_HTTP1)).await,
                     // With TLS 1.3 a client that does not believe us says so only now.
                     Ok(Err(e)) => self.refused("handshake", peer, &tls::reason(&e)),
                     Ok(Ok((First::Nothing, _))) => {}
@@ -168,13 +168,13 @@ impl Channel {
                 let why = "it speaks TLS, and here is none: set kubesvc.grpc.server.security, or clouddriver.insecure: true at the agent";
                 self.refused("tls", peer, why);
             }
-            (First::Http1, None) => self.refuse_http1(io, peer, REFUSED_HTTP1).await,
-            (First::Http1, Some(_)) => self.refuse_http1(io, peer, REFUSED_PLAINTEXT).await,
+            (First::Http1, None) => Box::pin(self.refuse_http1(io, peer, REFUSED_HTTP1)).await,
+            (First::Http1, Some(_)) => Box::pin(self.refuse_http1(io, peer, REFUSED_PLAINTEXT)).await,
             (First::Http2, Some(_)) => {
                 let why =
                     "it speaks without TLS, and kubesvc.grpc.server.security.enabled is true: set clouddriver.insecure: false at the agent";
                 self.refused("plaintext", peer, why);
-                let _ = timeout(REFUSAL, refuse_http2(io, REFUSED_PLAINTEXT)).await;
+                let _ = Box::pin(timeout(REFUSAL, refuse_http2(io, REFUSED_PLAINTEXT))).await;
             }
             (First::Other, _) => self.refused("other", peer, "it speaks no HTTP/2"),
         }
@@ -248,4 +248,19 @@ fn prepare(stream: &tokio::net::TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(Duration::from_secs(60)))?;
     socket.set_tcp_keepalive(&probes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<IO, F>(_: impl FnOnce(Arc<Channel>, IO, SocketAddr) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_at_rest_costs_little() {
+        let bytes = size(Channel::connection::<tokio::net::TcpStream>);
+        assert!(bytes <= 1_024, "{bytes} bytes");
+    }
 }

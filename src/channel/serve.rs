@@ -58,19 +58,6 @@ pub(super) async fn serve<IO>(
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut http = Builder::new(Tracked(tasks.clone()));
-    http.timer(TokioTimer::new())
-        .auto_date_header(false)
-        .adaptive_window(false)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(MAX_HEAD)
-        .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(RESETS)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(keep_alive.every)
-        .keep_alive_timeout(keep_alive.timeout);
     let open = Arc::new(AtomicUsize::new(0));
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
@@ -80,7 +67,7 @@ pub(super) async fn serve<IO>(
             Ok::<Response<_>, Infallible>(answer.map(|body| Held { body, _open: open }))
         }
     });
-    let mut connection = Box::pin(http.serve_connection(TokioIo::new(io), service));
+    let mut connection = Box::pin(http(keep_alive, tasks).serve_connection(TokioIo::new(io), service));
     let (mut ending, mut idle) = (false, false);
     loop {
         tokio::select! {
@@ -105,6 +92,24 @@ pub(super) async fn serve<IO>(
         }
         connection.as_mut().graceful_shutdown();
     }
+}
+
+/// What a connection is made with; kept by none.
+fn http(keep_alive: &KeepAlive, tasks: &TaskTracker) -> Builder<Tracked> {
+    let mut http = Builder::new(Tracked(tasks.clone()));
+    http.timer(TokioTimer::new())
+        .auto_date_header(false)
+        .adaptive_window(false)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(MAX_HEAD)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(keep_alive.every)
+        .keep_alive_timeout(keep_alive.timeout);
+    http
 }
 
 /// A stream of this connection, until it is dropped.

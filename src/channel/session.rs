@@ -168,18 +168,42 @@ fn broken(status: &tonic::Status) -> Ending {
 }
 
 /// Serves one stream from its first message to its end.
-pub(super) async fn run(
+///
+/// Not async itself: what is passed to such a function it keeps beside what is made of it, for as long as it lives.
+pub(super) fn run(
     registry: Arc<Registry>,
     inbound: Streaming<OperateRequest>,
     outbox: Outbox,
     gone: CancellationToken,
     peer: Arc<str>,
-) {
+) -> impl Future<Output = ()> + Send {
     let assembler = Assembler::new(registry.budget.clone());
-    let mut inbox = Inbox { inbound, assembler, registry: registry.clone() };
+    let mut inbox = Inbox { inbound, assembler, registry };
+    async move {
+        // In a box, so that no session keeps the room that its registration took.
+        let Some(Begun { session, refusals, features }) = Box::pin(register(&mut inbox, outbox, &gone, peer)).await else { return };
+        let registry = inbox.registry.clone();
+        // Whatever becomes of this task, the session ends with it.
+        let _end = End(&registry, &session);
+        say_registered(&registry, &session, refusals, features);
+        let ending = serve(&registry, &session, &mut inbox, &gone).await;
+        session.end(ending);
+    }
+}
+
+/// A session that its agent does not know of yet.
+struct Begun {
+    session: Arc<Session>,
+    refusals: Vec<Refusal>,
+    features: Vec<i32>,
+}
+
+/// Waits for the registration. `None`: it was not taken, and has been answered.
+async fn register(inbox: &mut Inbox, outbox: Outbox, gone: &CancellationToken, peer: Arc<str>) -> Option<Begun> {
+    let registry = inbox.registry.clone();
     let first = tokio::select! {
         biased;
-        () = gone.cancelled() => return,
+        () = gone.cancelled() => return None,
         first = timeout(registry.limits.register_timeout, inbox.next()) => first,
     };
     let admitted = match first {
@@ -192,17 +216,15 @@ pub(super) async fn run(
         outbox.set_limit(admitted.limit, admitted.features.contains(&FEATURES[0]));
         let (refusals, features) = (std::mem::take(&mut admitted.refusals), admitted.features.clone());
         let session = registry.register(admitted, peer.clone(), outbox.clone())?;
-        Ok((session, refusals, features.into_iter().map(i32::from).collect()))
+        Ok(Begun { session, refusals, features: features.into_iter().map(i32::from).collect() })
     });
-    let (session, refusals, features): (Arc<Session>, Vec<Refusal>, Vec<i32>) = match registered {
-        Ok(registered) => registered,
-        Err(ending) => return not_registered(&registry, &outbox, &ending, &peer),
-    };
-    // Whatever becomes of this task, the session ends with it.
-    let _end = End(&registry, &session);
-    say_registered(&registry, &session, refusals, features);
-    let ending = serve(&registry, &session, &mut inbox, gone).await;
-    session.end(ending);
+    match registered {
+        Ok(begun) => Some(begun),
+        Err(ending) => {
+            not_registered(&registry, &outbox, &ending, &peer);
+            None
+        }
+    }
 }
 
 struct End<'a>(&'a Registry, &'a Arc<Session>);
@@ -245,7 +267,7 @@ fn say_registered(registry: &Registry, session: &Session, refusals: Vec<Refusal>
 }
 
 /// Reads until the session is to end, and says why.
-async fn serve(registry: &Arc<Registry>, session: &Arc<Session>, inbox: &mut Inbox, gone: CancellationToken) -> Ending {
+async fn serve(registry: &Arc<Registry>, session: &Arc<Session>, inbox: &mut Inbox, gone: &CancellationToken) -> Ending {
     let limits = &registry.limits;
     let (mut heard, mut pinged, mut number) = (Instant::now(), Instant::now(), 0_u64);
     let mut unfinished: Option<Instant> = None;
@@ -317,4 +339,19 @@ fn hear(registry: &Arc<Registry>, session: &Arc<Session>, said: Said) -> Result<
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F>(_: impl FnOnce(Arc<Registry>, Streaming<OperateRequest>, Outbox, CancellationToken, Arc<str>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_session_at_rest_costs_little() {
+        let bytes = size(run);
+        assert!(bytes <= 1_024, "{bytes} bytes");
+    }
 }
