@@ -5,6 +5,7 @@
 
 mod accounts;
 mod agent;
+mod batch;
 mod cluster;
 mod crowd;
 #[path = "../price/figures.rs"]
@@ -53,6 +54,7 @@ fn main() {
             Part::Accounts => accounts::run(&plan, &mut report, cores),
             Part::Operations => operations::run(&plan, &mut report, cores),
             Part::Agent => real_agent::run(&plan, &mut report),
+            Part::Batch => batch::run(&plan, &mut report),
         }
     }
     report.goals();

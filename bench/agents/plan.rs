@@ -13,10 +13,17 @@ pub enum Part {
     Operations,
     /// One real agent with many accounts.
     Agent,
+    /// Requests with many entries.
+    Batch,
 }
 
-const PARTS: [(&str, Part); 4] =
-    [("crowd", Part::Crowd), ("accounts", Part::Accounts), ("operations", Part::Operations), ("agent", Part::Agent)];
+const PARTS: [(&str, Part); 5] = [
+    ("crowd", Part::Crowd),
+    ("accounts", Part::Accounts),
+    ("operations", Part::Operations),
+    ("agent", Part::Agent),
+    ("batch", Part::Batch),
+];
 
 /// The whole run.
 pub struct Plan {
@@ -35,8 +42,12 @@ pub struct Plan {
     pub under_way: usize,
     /// Accounts of the one real agent.
     pub agent_accounts: usize,
+    /// Most entries of a request.
+    pub batch: usize,
     /// MariaDB, as `mysql://root@host:port`; the embedded database is always measured.
     pub mariadb: Option<String>,
+    /// PostgreSQL, as `postgres://postgres@host:port`.
+    pub postgres: Option<String>,
 }
 
 impl Plan {
@@ -54,13 +65,16 @@ impl Plan {
             operations: 20_000,
             under_way: 64,
             agent_accounts: 100,
+            batch: 10_000,
             mariadb: std::env::var("FAIRLEAD_TEST_MARIADB").ok().filter(|url| !url.is_empty()),
+            postgres: std::env::var("FAIRLEAD_TEST_POSTGRES").ok().filter(|url| !url.is_empty()),
         };
         match variable("LENGTH").as_deref() {
             None | Some("full") => {}
             Some("quick") => {
                 (plan.crowd, plan.accounts, plan.account_agents) = (1_000, 1_000, 20);
                 (plan.operation_agents, plan.operations, plan.agent_accounts) = (100, 2_000, 20);
+                plan.batch = 1_000;
             }
             Some(other) => panic!("FAIRLEAD_BENCH_LENGTH: {other} is neither full nor quick"),
         }
@@ -69,6 +83,7 @@ impl Plan {
             ("ACCOUNTS", &mut plan.accounts),
             ("OPERATIONS", &mut plan.operations),
             ("AGENT_ACCOUNTS", &mut plan.agent_accounts),
+            ("BATCH", &mut plan.batch),
         ] {
             if let Some(text) = variable(name) {
                 *place =

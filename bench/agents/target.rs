@@ -1,11 +1,12 @@
 //! The Fairlead that is measured: a release build, in a process of its own.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::http;
+use crate::{batch, http};
 use crate::proc::Process;
 use crate::tls::Tls;
 
@@ -21,6 +22,59 @@ pub enum Database {
         url: String,
         name: String,
     },
+    /// As for MariaDB.
+    Postgres {
+        url: String,
+        name: String,
+    },
+}
+
+impl Database {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Embedded => "SQLite",
+            Self::MariaDb { .. } => "MariaDB",
+            Self::Postgres { .. } => "PostgreSQL",
+        }
+    }
+
+    /// Says it to the server, by its own client: in the database itself, or beside it.
+    fn says(&self, inside: bool, text: &str) {
+        match self {
+            Self::Embedded => {}
+            Self::MariaDb { url, name } => mariadb(url, inside.then_some(name), text),
+            Self::Postgres { url, name } => psql(&format!("{url}/{}", if inside { name } else { "postgres" }), text),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Embedded => "",
+            Self::MariaDb { name, .. } | Self::Postgres { name, .. } => name,
+        }
+    }
+
+    fn made(&self) {
+        let name = self.name();
+        self.says(false, &format!("drop database if exists {name};"));
+        self.says(false, &format!("create database {name};"));
+    }
+
+    /// What Fairlead's configuration says of it.
+    fn settings(&self) -> String {
+        let pool = match self {
+            Self::Embedded => return String::new(),
+            Self::MariaDb { url, name } => {
+                let server = url.strip_prefix("mysql://root@").expect("mysql://root@host:port");
+                format!("jdbcUrl: 'jdbc:mariadb://{server}/{name}', user: root")
+            }
+            Self::Postgres { url, name } => {
+                let server = url.strip_prefix("postgres://postgres@").expect("postgres://postgres@host:port");
+                format!("jdbcUrl: 'jdbc:postgresql://{server}/{name}', user: postgres")
+            }
+        };
+        format!("sql:\n  enabled: true\n  connectionPools.default: {{ default: true, {pool} }}\n")
+    }
 }
 
 /// A Fairlead; gone when it is dropped, its database too.
@@ -45,13 +99,8 @@ impl Target {
         for (key, value) in [("PORT", port), ("ADMIN", admin), ("GRPC", grpc), ("CLOUDDRIVER", clouddriver)] {
             text = text.replace(&format!("@{key}@"), &value.to_string());
         }
-        if let Database::MariaDb { url, name } = &database {
-            let server = url.strip_prefix("mysql://root@").expect("mysql://root@host:port");
-            sql(url, &format!("drop database if exists {name}; create database {name}"));
-            text.push_str(&format!(
-                "sql:\n  enabled: true\n  connectionPools.default: {{ default: true, jdbcUrl: 'jdbc:mariadb://{server}/{name}', user: root }}\n"
-            ));
-        }
+        database.made();
+        text.push_str(&database.settings());
         std::fs::write(folder.join("fairlead.yml"), text).expect("a configuration file");
         let mut target = Self { port, admin, grpc, tls, program: program.to_owned(), folder, database, process: None };
         target.launch();
@@ -96,6 +145,37 @@ impl Target {
         self.process.as_ref().map(Process::id).expect("a running Fairlead")
     }
 
+    /// Makes Clouddriver's table in the same database. `false`: it has no place there.
+    pub fn clouddrivers_table(&self) -> bool {
+        let body = match &self.database {
+            Database::Embedded => return false,
+            Database::MariaDb { .. } => "longtext",
+            Database::Postgres { .. } => "json",
+        };
+        self.database.says(
+            true,
+            &format!(
+                "create table accounts (id varchar(255) not null primary key, type varchar(50) not null, body {body} not null, \
+                 created_at bigint not null, last_modified_at bigint not null, last_modified_by varchar(255) not null);"
+            ),
+        );
+        true
+    }
+
+    /// Ordinary accounts of these names.
+    pub fn put_into_clouddrivers_table(&self, names: &[String]) {
+        for names in names.chunks(500) {
+            let row = |name: &String| {
+                // A backslash of the JSON is one of MariaDB's texts too.
+                let body = batch::clouddrivers(name).to_string();
+                let body = if matches!(self.database, Database::MariaDb { .. }) { body.replace('\\', "\\\\") } else { body };
+                format!("('{name}', 'kubernetes', '{body}', 1, 1, 'bench')")
+            };
+            let rows: Vec<String> = names.iter().map(row).collect();
+            self.database.says(true, &format!("insert into accounts values {};", rows.join(", ")));
+        }
+    }
+
     /// What it said, for a look at the end.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
@@ -105,20 +185,28 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         self.terminate();
-        if let Database::MariaDb { url, name } = &self.database {
-            sql(url, &format!("drop database if exists {name}"));
-        }
+        self.database.says(false, &format!("drop database if exists {};", self.database.name()));
     }
 }
 
-/// Says it to a MariaDB, by its own client.
-fn sql(url: &str, text: &str) {
+fn mariadb(url: &str, database: Option<&String>, text: &str) {
     let (host, port) = url.strip_prefix("mysql://root@").and_then(|at| at.split_once(':')).expect("mysql://root@host:port");
-    let status = Command::new("mariadb")
-        .args(["--no-defaults", "--protocol=tcp", "-h", host, "-P", port, "-u", "root", "-e", text])
-        .status()
-        .expect("the mariadb client; scripts/install.sh databases installs it");
-    assert!(status.success(), "MariaDB refuses: {text}");
+    let mut client = Command::new("mariadb");
+    client.args(["--no-defaults", "--protocol=tcp", "-h", host, "-P", port, "-u", "root"]).args(database);
+    said(client, text);
+}
+
+fn psql(url: &str, text: &str) {
+    let mut client = Command::new("psql");
+    client.args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", url]).env("PGOPTIONS", "--client-min-messages=warning");
+    said(client, text);
+}
+
+/// Runs a client on this text.
+fn said(mut client: Command, text: &str) {
+    let mut running = client.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the client; scripts/install.sh databases installs it");
+    running.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads all");
+    assert!(running.wait().expect("its end").success(), "it refuses: {}", text.chars().take(500).collect::<String>());
 }
 
 /// An empty folder of this run.

@@ -1,5 +1,7 @@
 //! What can go wrong in the API, and the answer to it. The shape is built in [`crate::proxy::respond`], like every answer of ours.
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
@@ -24,7 +26,9 @@ pub(super) enum ApiError {
     #[error("Fairlead has no account of this name")]
     NoSuchRow,
     #[error("the account cannot be changed now; try again later")]
-    Desk(desk::Error),
+    Desk(Arc<desk::Error>),
+    #[error("{message}")]
+    Partly { message: String, transient: bool },
     #[error("no agent of this name is connected to this replica")]
     UnknownAgent,
     #[error("{0}")]
@@ -44,7 +48,7 @@ pub(super) enum ApiError {
 }
 
 impl ApiError {
-    fn status(&self) -> (StatusCode, &'static str) {
+    pub(super) fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NotBuilt | Self::Off => (StatusCode::NOT_IMPLEMENTED, "UnsupportedOperationException"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "HttpRequestMethodNotSupportedException"),
@@ -52,7 +56,8 @@ impl ApiError {
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "HttpMediaTypeNotSupportedException"),
             Self::NoneKnown | Self::Body(_) | Self::Parameter { .. } | Self::Name => (StatusCode::BAD_REQUEST, "InvalidRequestException"),
             Self::Desk(e) if !e.is_transient() => (StatusCode::INTERNAL_SERVER_ERROR, "DatabaseException"),
-            Self::Desk(_) => (StatusCode::SERVICE_UNAVAILABLE, "AccountUnavailableException"),
+            Self::Partly { transient: false, .. } => (StatusCode::INTERNAL_SERVER_ERROR, "DatabaseException"),
+            Self::Desk(_) | Self::Partly { .. } => (StatusCode::SERVICE_UNAVAILABLE, "AccountUnavailableException"),
             Self::Store(e) if !e.is_transient() => (StatusCode::INTERNAL_SERVER_ERROR, "DatabaseException"),
             Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "DatabaseUnavailableException"),
             Self::Source(_) | Self::SourceSilent => (StatusCode::SERVICE_UNAVAILABLE, "ClouddriverUnavailableException"),
@@ -94,8 +99,8 @@ impl From<Faults> for ApiError {
     }
 }
 
-impl From<desk::Error> for ApiError {
-    fn from(e: desk::Error) -> Self {
+impl From<Arc<desk::Error>> for ApiError {
+    fn from(e: Arc<desk::Error>) -> Self {
         Self::Desk(e)
     }
 }

@@ -22,6 +22,7 @@ use http_body_util::BodyExt as _;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, Service, ServiceExt as _};
@@ -36,10 +37,23 @@ pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
 const BODY_BOUND: Duration = Duration::from_secs(30);
 /// How long an answer may take, the wait in the queue included.
 const ANSWER_BOUND: Duration = Duration::from_secs(60);
+/// How long after its arrival a request goes on to begin with entries of its body. What it has begun is done well before [`ANSWER_BOUND`].
+const WORK_BOUND: Duration = Duration::from_secs(40);
 /// Requests that wait for the control runtime.
 pub const QUEUE: usize = 128;
 /// Requests that it works on at once.
 pub const CONCURRENCY: usize = 32;
+
+/// When a request begins with no more entries of its body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until(pub Instant);
+
+impl Until {
+    /// Of a request that has just arrived.
+    pub(super) fn from_now() -> Self {
+        Self(Instant::now() + WORK_BOUND)
+    }
+}
 
 /// One request on its way to the control runtime.
 #[derive(Debug)]
@@ -155,12 +169,15 @@ impl FrontLayer {
         let body = match tokio::time::timeout(BODY_BOUND, collect(body)).await {
             Ok(Ok(body)) => body,
             Ok(Err(Unread::TooLarge)) => {
-                let message = format!("the body is larger than {BODY_LIMIT} bytes, the most that this API takes");
+                let message = format!(
+                    "the body is larger than {BODY_LIMIT} bytes, the most that this API takes: send its entries in several requests"
+                );
                 return refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", &message);
             }
             Ok(Err(Unread::Broken)) => return refused(StatusCode::BAD_REQUEST, "RequestBodyBroken", "the body broke off"),
             Err(_) => return refused(StatusCode::BAD_REQUEST, "RequestBodyBroken", "the body did not arrive in time"),
         };
+        parts.extensions.insert(Until::from_now());
         let (answer, heard) = oneshot::channel();
         let head = parts.method == Method::HEAD;
         if self.calls.try_send(Call { request: Request::from_parts(parts, body), answer }).is_err() {

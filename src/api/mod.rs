@@ -9,6 +9,7 @@ mod body;
 mod error;
 pub mod front;
 mod openapi;
+mod places;
 mod query;
 mod read;
 mod schema;

@@ -14,6 +14,7 @@ mod epoch;
 #[doc(hidden)]
 pub mod failpoint;
 pub mod handle;
+mod many;
 pub mod metrics;
 mod pass;
 mod recover;

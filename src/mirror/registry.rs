@@ -2,7 +2,7 @@
 //!
 //! Bounded: past the limit a change is forwarded without being remembered (under `Ignore`), which is a gap.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -112,6 +112,12 @@ impl Registry {
     /// Own open changes of a name, spelled like this.
     pub fn of_name(&self, name: &str) -> Vec<(Ulid, Own)> {
         self.lock().iter().filter(|(_, o)| o.name.as_deref() == Some(name)).map(|(id, o)| (*id, o.clone())).collect()
+    }
+
+    /// Those of these names, spelled like this, of which such a change is open.
+    pub fn among(&self, names: &[&str], such: impl Fn(&Own) -> bool) -> Vec<String> {
+        let open: HashSet<String> = self.lock().values().filter(|own| such(own)).filter_map(|own| own.name.clone()).collect();
+        names.iter().filter(|name| open.contains(**name)).map(|name| (*name).to_owned()).collect()
     }
 
     /// Own changes that name no account, or whose name did not explain them, and whose outcome is known.

@@ -297,7 +297,7 @@ impl Engine {
         Some(IntentFacts { id, method, pre, late, known, past_window, created: i.created })
     }
 
-    fn same_definition(&self, m: &MirrorRow, definition: &Value) -> bool {
+    pub(super) fn same_definition(&self, m: &MirrorRow, definition: &Value) -> bool {
         // Values as the API shows them are decrypted: they are never held against those of the table.
         m.mode == self.source.mode() && self.store.open_definition(&m.name, &m.definition).is_ok_and(|v| v == *definition)
     }
@@ -357,7 +357,7 @@ impl Engine {
         Ok(gone)
     }
 
-    fn after_commit(&self, name: &str, decision: &Decision, left: bool, own: &[Ulid]) {
+    pub(super) fn after_commit(&self, name: &str, decision: &Decision, left: bool, own: &[Ulid]) {
         self.metrics.settles.inc();
         match decision.action {
             Action::Insert { .. } => drop(self.metrics.inserted.inc()),

@@ -188,6 +188,17 @@ impl Source {
         }
     }
 
+    /// As [`Source::read`] for some hundred names, with as few questions as the source takes. `None`: that name is to be asked for alone.
+    ///
+    /// # Errors
+    /// See [`Error`]: nothing was learnt of any.
+    pub async fn read_all(&self, names: &[&str]) -> Result<Vec<Option<Reading>>, Error> {
+        match self {
+            Self::Sql(s) => s.read_all(names).await,
+            Self::Api(a) => a.read_all(names).await,
+        }
+    }
+
     /// Reads the accounts after `after` (from the start with `None`), at most `limit` of them; fewer where definitions are
     /// large. A row that exists throughout a pass is seen exactly once in it. By the API a row that Clouddriver cannot
     /// resolve is left out, so that what a pass does not show is to be asked for with [`Source::read`].

@@ -4,6 +4,8 @@
 //! cannot slip through. A definition above [`MAX_BODY`] is not fetched at all; a page fetches the ordinary ones with its
 //! one statement and the large ones singly, up to [`PAGE_BYTES`].
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Error, Page, Poison, PreImage, Reading, SourceInfo, SourceRow};
 use crate::account::Incarnation;
 use crate::args;
@@ -148,6 +150,50 @@ impl Sql {
             Decoded::Large(_) => Reading::Unknown(too_large()),
             Decoded::Poison(p) => Reading::Unknown(p.reason),
         })
+    }
+
+    /// What is large, and what may be there by another spelling, is left to [`Sql::read`].
+    pub(super) async fn read_all(&self, names: &[&str]) -> Result<Vec<Option<Reading>>, Error> {
+        let asked: Vec<&str> = names.iter().copied().filter(|n| !self.impossible(n)).collect();
+        let mut found = HashMap::with_capacity(asked.len());
+        let strangers = self.fetch_all(&asked, &mut found).await?;
+        // Only MariaDB and MySQL take two spellings for one, and then the row that came has another one than was asked for, or is the row
+        // of two that were asked for.
+        let missing: Vec<&str> = asked.iter().copied().filter(|n| !found.contains_key(*n)).collect();
+        let spelled = !missing.is_empty()
+            && self.db.dialect() == Dialect::MySql
+            && (strangers || self.fetch_all(&missing, &mut HashMap::new()).await?);
+        Ok(names.iter().map(|n| found.remove(*n).unwrap_or((!spelled || self.impossible(n)).then_some(Reading::Absent))).collect())
+    }
+
+    /// Whether any row came whose id is none of these names.
+    async fn fetch_all(&self, names: &[&str], found: &mut HashMap<String, Option<Reading>>) -> Result<bool, Error> {
+        if names.is_empty() {
+            return Ok(false);
+        }
+        // The statement of one name, of several.
+        let read = self.statements().read;
+        let sql = format!("{} in ({})", read.strip_suffix(" = ?").unwrap_or(read), db::listed("?", names.len()));
+        let mut values = args![ORDINARY_BODY, 1_i64].to_vec();
+        values.extend(names.iter().map(|n| db::Arg::from(*n)));
+        let rows = self.db.fetch_dynamic(&sql, &values).await.map_err(|e| self.explain(e))?;
+        let known: HashSet<&str> = names.iter().copied().collect();
+        let mut strangers = false;
+        for row in &rows {
+            self.primary(row)?;
+            let Some(id) = row.text(1).map_err(|e| self.undecodable(e))? else { continue };
+            if !known.contains(id.as_str()) {
+                strangers = true;
+                continue;
+            }
+            let reading = match self.decode(row)? {
+                Decoded::Row(row) => Some(Reading::Present(row)),
+                Decoded::Large(_) => None,
+                Decoded::Poison(p) => Some(Reading::Unknown(p.reason)),
+            };
+            found.insert(id, reading);
+        }
+        if rows.is_empty() { Err(self.odd("no answer to a reading")) } else { Ok(strangers) }
     }
 
     pub(super) async fn page(&self, after: Option<&str>, limit: u32) -> Result<Page, Error> {

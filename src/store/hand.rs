@@ -2,7 +2,7 @@
 //!
 //! PATCH INACTIVE and DELETE are noted until a user's POST or PATCH to ACTIVE, or until Clouddriver deletes the account.
 
-use super::db::{Arg, Dialect, Result, Tx};
+use super::db::{Arg, Db, Dialect, Result, Row, Tx, listed};
 use super::{Store, tombstones};
 use crate::args;
 use crate::lifecycle::Wanted;
@@ -44,6 +44,50 @@ pub async fn forget(tx: &mut Tx<'_>, name: &str) -> Result<()> {
     tx.exec("delete from fairlead_hand where name_key = ?", args![name]).await.map(drop)
 }
 
+/// Notes it of all of these, no two of which are one for the database.
+///
+/// # Errors
+/// The database's.
+pub async fn note_all(store: &Store, tx: &mut Tx<'_>, names: &[&str], wanted: Wanted) -> Result<()> {
+    let end = match store.main().dialect() {
+        Dialect::MySql => "on duplicate key update wanted = values(wanted), at_ms = values(at_ms)",
+        Dialect::Postgres | Dialect::Sqlite => "on conflict (name_key) do update set wanted = excluded.wanted, at_ms = excluded.at_ms",
+    };
+    for some in names.chunks(tombstones::CHUNK) {
+        let rows = listed("(?, ?, {now})", some.len());
+        let values: Vec<Arg> = some.iter().flat_map(|name| [Arg::from(*name), Arg::from(wanted.as_str())]).collect();
+        tx.exec_dynamic(&format!("insert into fairlead_hand (name_key, wanted, at_ms) values {rows} {end}"), &values).await?;
+    }
+    Ok(())
+}
+
+/// Forgets it of all of these.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_all(tx: &mut Tx<'_>, names: &[&str]) -> Result<()> {
+    for some in names.chunks(tombstones::CHUNK) {
+        let values: Vec<Arg> = some.iter().map(|n| Arg::from(*n)).collect();
+        tx.exec_dynamic(&format!("delete from fairlead_hand where name_key in ({})", listed("?", some.len())), &values).await?;
+    }
+    Ok(())
+}
+
+/// What is noted of these names, as this database compares them, at this moment of the transaction.
+///
+/// # Errors
+/// The database's.
+pub async fn of_in(store: &Store, tx: &mut Tx<'_>, names: &[&str]) -> Result<Vec<ByHand>> {
+    let mut found = Vec::new();
+    for some in names.chunks(tombstones::CHUNK) {
+        let values: Vec<Arg> = some.iter().map(|n| Arg::from(*n)).collect();
+        for row in tx.fetch_dynamic(&select(some.len()), &values).await? {
+            found.push(read(store.main(), &row)?);
+        }
+    }
+    Ok(found)
+}
+
 /// What is noted of these names, as this database compares them.
 ///
 /// # Errors
@@ -51,15 +95,21 @@ pub async fn forget(tx: &mut Tx<'_>, name: &str) -> Result<()> {
 pub async fn of(store: &Store, names: &[&str]) -> Result<Vec<ByHand>> {
     let mut found = Vec::new();
     for some in names.chunks(tombstones::CHUNK) {
-        let marks = vec!["?"; some.len()].join(", ");
         let values: Vec<Arg> = some.iter().map(|n| Arg::from(*n)).collect();
-        let sql = format!("select name_key, wanted, at_ms from fairlead_hand where name_key in ({marks})");
-        for row in store.main().fetch_dynamic(&sql, &values).await? {
-            let text = |i| row.text(i).map(Option::unwrap_or_default).map_err(|e| store.main().row_error(e));
-            let wanted = if text(1)? == Wanted::Deleted.as_str() { Wanted::Deleted } else { Wanted::Inactive };
-            let at = row.int(2).map_err(|e| store.main().row_error(e))?.unwrap_or_default();
-            found.push(ByHand { name: text(0)?, wanted, at });
+        for row in store.main().fetch_dynamic(&select(some.len()), &values).await? {
+            found.push(read(store.main(), &row)?);
         }
     }
     Ok(found)
+}
+
+fn select(names: usize) -> String {
+    format!("select name_key, wanted, at_ms from fairlead_hand where name_key in ({})", listed("?", names))
+}
+
+fn read(db: &Db, row: &Row) -> Result<ByHand> {
+    let text = |i| row.text(i).map(Option::unwrap_or_default).map_err(|e| db.row_error(e));
+    let wanted = if text(1)? == Wanted::Deleted.as_str() { Wanted::Deleted } else { Wanted::Inactive };
+    let at = row.int(2).map_err(|e| db.row_error(e))?.unwrap_or_default();
+    Ok(ByHand { name: text(0)?, wanted, at })
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::db::{Arg, Tx};
+use super::db::{Arg, Row, Tx, listed};
 use super::journal::fresh_generation;
+use super::states::many::enter;
 use super::{Result, Sealed, Shape, Store, hand, tombstones};
 use crate::account::{Origin, Status};
 use crate::args;
@@ -84,6 +85,24 @@ fn shape(store: &Store) -> Result<Arc<Shape>> {
 /// # Errors
 /// The database's.
 pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<MirrorRow>> {
+    let rows = tx.fetch_dynamic(&format!("{} where name = ? {{update}}", select(store)?), args![name]).await?;
+    rows.first().map(|row| read(store, row)).transpose()
+}
+
+/// As [`load`], for many.
+///
+/// # Errors
+/// The database's.
+pub async fn load_all(store: &Store, tx: &mut Tx<'_>, names: &[&str]) -> Result<Vec<MirrorRow>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values: Vec<Arg> = names.iter().map(|n| Arg::from(*n)).collect();
+    let sql = format!("{} where name in ({}) order by name {{update}}", select(store)?, listed("?", names.len()));
+    tx.fetch_dynamic(&sql, &values).await?.iter().map(|row| read(store, row)).collect()
+}
+
+fn select(store: &Store) -> Result<String> {
     let shape = shape(store)?;
     let columns = [
         "name",
@@ -99,8 +118,10 @@ pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<M
         "fl_overlay",
     ];
     let list = columns.iter().map(|c| shape.read(c)).collect::<Vec<_>>().join(", ");
-    let rows = tx.fetch_dynamic(&format!("select {list} from kubesvc_accounts where name = ? {{update}}"), args![name]).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(format!("select {list} from kubesvc_accounts"))
+}
+
+fn read(store: &Store, row: &Row) -> Result<MirrorRow> {
     let text = |i| row.text(i).map_err(|e| store.main().row_error(e));
     let int = |i| row.int(i).map_err(|e| store.main().row_error(e));
     let dynamic = int(2)?.unwrap_or(0) != 0;
@@ -108,7 +129,7 @@ pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<M
     let sent = int(5)?.unwrap_or(0) != 0;
     let status = text(8)?.as_deref().and_then(Status::parse);
     let wanted = text(9)?;
-    Ok(Some(MirrorRow {
+    Ok(MirrorRow {
         name: text(0)?.unwrap_or_default(),
         origin,
         incarnation: int(3)?,
@@ -119,7 +140,7 @@ pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<M
         deleting: matches!(status, Some(Status::Deleting | Status::DeleteFailed)),
         state: status.map(|status| State { status, wanted: Wanted::of(wanted.as_deref(), status), sent, dynamic }),
         overlay: text(10)?,
-    }))
+    })
 }
 
 /// Puts a new row in.
@@ -127,59 +148,60 @@ pub async fn load(store: &Store, tx: &mut Tx<'_>, name: &str) -> Result<Option<M
 /// # Errors
 /// [`WriteError`]: nothing was written.
 pub async fn insert(store: &Store, tx: &mut Tx<'_>, row: &NewRow<'_>) -> std::result::Result<(), WriteError> {
-    let Sealed { text: definition, key_id: key } = store.seal_definition(row.name, row.definition)?;
-    let sql = shape(store)?.insert(&[
-        "name",
-        "dynamic",
-        "status",
-        "definition",
-        "failed_count",
-        "connections",
-        "last_updated",
-        "fl_origin",
-        "fl_inc",
-        "fl_mode",
-        "fl_generation",
-        "fl_after_gap",
-        "fl_sent",
-        "fl_key_id",
-        "fl_created",
-        "fl_wanted",
-        "fl_since",
-        "fl_due",
-        "zone_id",
-        "fl_overlay",
-    ]);
-    let overlay = row.overlay.map(|o| store.seal_overlay(row.name, o)).transpose()?;
-    let now = super::journal::first_int(store.main(), &tx.fetch("select {now}", args![]).await?)?;
-    let values = args![
-        row.name,
-        1_i64,
-        row.status.as_str(),
-        definition,
-        0_i64,
-        0_i64,
-        now,
-        row.origin.as_str(),
-        row.incarnation,
-        row.mode,
-        row.generation,
-        row.after_gap,
-        0_i64,
-        key,
-        now,
-        Wanted::of(None, row.status).as_str(),
-        now,
-        now.filter(|_| lifecycle::is_transient(row.status)),
-        row.zone,
-        overlay
-    ];
-    tx.exec_dynamic(&sql, values).await?;
-    if !row.after_gap {
-        // A user's POST takes it again.
-        hand::forget(tx, row.name).await?;
-    }
+    insert_all(store, tx, vec![seal(store, row)?]).await?;
     Ok(())
+}
+
+/// A row that is ready to enter: sealed.
+pub struct Entering {
+    columns: [(&'static str, Arg); 16],
+    after_gap: bool,
+    transient: bool,
+}
+
+/// Makes a row ready to enter.
+///
+/// # Errors
+/// [`UnstorableError`](super::UnstorableError): of this account only.
+pub fn seal(store: &Store, row: &NewRow<'_>) -> std::result::Result<Entering, super::UnstorableError> {
+    let Sealed { text: definition, key_id: key } = store.seal_definition(row.name, row.definition)?;
+    let overlay = row.overlay.map(|o| store.seal_overlay(row.name, o)).transpose()?;
+    let columns = [
+        ("name", row.name.into()),
+        ("dynamic", 1_i64.into()),
+        ("status", row.status.as_str().into()),
+        ("definition", definition.into()),
+        ("failed_count", 0_i64.into()),
+        ("connections", 0_i64.into()),
+        ("fl_origin", row.origin.as_str().into()),
+        ("fl_inc", row.incarnation.into()),
+        ("fl_mode", row.mode.into()),
+        ("fl_generation", row.generation.into()),
+        ("fl_after_gap", row.after_gap.into()),
+        ("fl_sent", 0_i64.into()),
+        ("fl_key_id", key.into()),
+        ("fl_wanted", Wanted::of(None, row.status).as_str().into()),
+        ("zone_id", row.zone.into()),
+        ("fl_overlay", overlay.into()),
+    ];
+    Ok(Entering { columns, after_gap: row.after_gap, transient: lifecycle::is_transient(row.status) })
+}
+
+/// Puts rows in. A name that is there already fails them all.
+///
+/// # Errors
+/// The database's.
+pub async fn insert_all(store: &Store, tx: &mut Tx<'_>, rows: Vec<Entering>) -> Result<()> {
+    let now = super::journal::first_int(store.main(), &tx.fetch("select {now}", args![]).await?)?;
+    let name = |row: &Entering| if let Arg::Text(Some(name)) = &row.columns[0].1 { name.clone() } else { String::new() };
+    // A user's POST takes it again.
+    let taken: Vec<String> = rows.iter().filter(|row| !row.after_gap).map(name).collect();
+    let rows = rows.into_iter().map(|row| {
+        let times = [("last_updated", now), ("fl_created", now), ("fl_since", now), ("fl_due", now.filter(|_| row.transient))];
+        row.columns.into_iter().chain(times.map(|(column, time)| (column, time.into()))).collect()
+    });
+    enter(store, tx, rows.collect()).await?;
+    hand::forget_all(tx, &taken.iter().map(String::as_str).collect::<Vec<_>>()).await
 }
 
 /// Replaces Clouddriver's layer of a row. `changed`: its agents have to hear of it, so it gets a new generation.

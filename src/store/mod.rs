@@ -14,6 +14,7 @@ pub mod journal;
 pub mod lives;
 mod migrate;
 pub mod mirrored;
+pub mod names;
 pub mod overlay;
 mod reseal;
 mod seal;

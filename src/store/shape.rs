@@ -242,13 +242,19 @@ impl Shape {
     /// `INSERT INTO kubesvc_accounts (…) VALUES (…)` with one `?` for each of `columns`, in their order. Columns that must have a value
     /// and are not among them get a neutral one.
     pub fn insert(&self, columns: &[&str]) -> String {
+        self.insert_many(columns, 1)
+    }
+
+    /// As [`Shape::insert`] for so many rows.
+    pub(super) fn insert_many(&self, columns: &[&str], rows: usize) -> String {
         let mut names: Vec<Cow<'_, str>> = columns.iter().map(|c| Cow::Borrowed(*c)).collect();
         let mut values: Vec<String> = columns.iter().map(|c| self.write(c)).collect();
         for (name, literal) in self.owed(columns) {
             names.push(Cow::Owned(name));
             values.push(literal);
         }
-        format!("INSERT INTO kubesvc_accounts ({}) VALUES ({})", names.join(", "), values.join(", "))
+        let row = format!("({})", values.join(", "));
+        format!("INSERT INTO kubesvc_accounts ({}) VALUES {}", names.join(", "), super::db::listed(&row, rows))
     }
 
     /// `a = ?, b = ?` for these columns, in their order: what follows `UPDATE kubesvc_accounts SET`.

@@ -4,7 +4,7 @@
 //! never stands for a row of today, and clearing old ones away is safe.
 
 use super::Store;
-use super::db::{Arg, Dialect, Result, Tx};
+use super::db::{Arg, Dialect, Result, Tx, listed};
 use crate::args;
 
 /// Names asked for in one statement.
@@ -36,6 +36,24 @@ pub async fn write(store: &Store, tx: &mut Tx<'_>, name: &str, generation: i64) 
         }
     };
     tx.exec(sql, args![name, generation]).await.map(drop)
+}
+
+/// Writes all of these.
+///
+/// # Errors
+/// The database's.
+pub async fn write_all(store: &Store, tx: &mut Tx<'_>, stones: &[(&str, i64)]) -> Result<()> {
+    let end = match store.main().dialect() {
+        Dialect::MySql => "on duplicate key update generation = fairlead_tombstones.generation",
+        Dialect::Postgres | Dialect::Sqlite => "on conflict do nothing",
+    };
+    for some in stones.chunks(CHUNK) {
+        let rows = listed("(?, ?, {now})", some.len());
+        let values: Vec<Arg> = some.iter().flat_map(|(name, generation)| [Arg::from(*name), Arg::from(*generation)]).collect();
+        tx.exec_dynamic(&format!("insert into fairlead_tombstones (name_key, generation, created_ms) values {rows} {end}"), &values)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Those of these names, as this database compares names.

@@ -145,7 +145,7 @@ impl Seed<'_> {
             }
             None => {
                 *self.0.at.borrow_mut() = Pointer::root();
-                Err(self.0.stop("holds too many values"))
+                Err(self.0.stop("holds more than 200000 values: send its entries in several requests"))
             }
         }
     }
@@ -196,6 +196,9 @@ mod tests {
         for open in ["[", "{\"a\":"] {
             assert!(fault(&open.repeat(100_000)).ends_with(": is nested too deeply"));
         }
-        assert_eq!(fault(&format!("[{}[]]", "[],".repeat(VALUES))), "the body: holds too many values");
+        assert_eq!(
+            fault(&format!("[{}[]]", "[],".repeat(VALUES))),
+            "the body: holds more than 200000 values: send its entries in several requests"
+        );
     }
 }

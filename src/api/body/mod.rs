@@ -141,7 +141,10 @@ fn once(seen: &mut HashMap<String, usize>, name: &str, index: usize, at: Pointer
 fn bounded(entries: usize) -> Result<(), ApiError> {
     match entries {
         0 => Err(whole("names no account")),
-        n if n > ENTRIES => Err(whole("has more than 10000 entries")),
+        n if n > ENTRIES => {
+            let problem = format!("has {n} entries, and one request takes {ENTRIES} at most: send them in several requests");
+            Err(Faults::from(Fault::new(Pointer::root(), problem)).into())
+        }
         _ => Ok(()),
     }
 }

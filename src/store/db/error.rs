@@ -90,7 +90,7 @@ impl Error {
     }
 
     /// Was it refused because a row of that key is there already?
-    pub(in crate::store) fn says_duplicate(&self) -> bool {
+    pub fn says_duplicate(&self) -> bool {
         let Self::Statement { source, .. } = self else { return false };
         source.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
     }

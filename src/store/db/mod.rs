@@ -29,6 +29,7 @@ pub use value::{Arg, Row};
 
 pub use crate::config::{PoolConfig, Target};
 use sqlite_tx::SqliteTx;
+pub(crate) use text::listed;
 use text::translate;
 use tx::TxInner;
 use value::bind_all;

@@ -2,6 +2,18 @@
 
 use super::Dialect;
 
+/// `unit` so many times: the rows of `VALUES`, or the marks of `IN`.
+pub(crate) fn listed(unit: &str, count: usize) -> String {
+    let mut all = String::with_capacity((unit.len() + 2) * count);
+    for i in 0..count {
+        if i > 0 {
+            all.push_str(", ");
+        }
+        all.push_str(unit);
+    }
+    all
+}
+
 /// `?` to `$n` on PostgreSQL, and the tokens of the module page.
 pub(super) fn translate(dialect: Dialect, sql: &str) -> String {
     let (now, update) = match dialect {

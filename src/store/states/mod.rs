@@ -7,11 +7,13 @@
 //! A row whose status is a word that we do not know is nobody's here: it is not read and so never written.
 
 mod bell;
+pub mod many;
 pub mod wake;
 mod write;
 
 pub use bell::Bell;
-pub use write::{Applied, Due, Extra, Hand, Learned, Message, NewState, Work, Zone, apply, apply_all, apply_in, insert};
+pub use many::apply_all;
+pub use write::{Applied, Due, Extra, Hand, Learned, Message, NewState, Work, Zone, apply, apply_in, insert};
 
 use serde_json::Value;
 

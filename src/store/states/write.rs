@@ -129,12 +129,13 @@ pub struct Extra {
 }
 
 /// The columns of one write and their values, in order.
-struct Set {
-    parts: Vec<String>,
-    values: Vec<Arg>,
+pub(super) struct Set {
+    pub parts: Vec<String>,
+    pub values: Vec<Arg>,
 }
 
-fn set(store: &Store, row: &StateRow, step: Step, extra: &Extra) -> Result<Option<Set>> {
+/// `generation`: its next one, if it gets one. `None`: the row goes.
+pub(super) fn set(store: &Store, row: &StateRow, step: Step, extra: &Extra, generation: i64) -> Result<Option<Set>> {
     let Step::Go { to, wanted, attempts, .. } = step else { return Ok(None) };
     let shape = store.ready()?;
     let mut set = Set { parts: vec!["fl_rev = fl_rev + 1".into()], values: vec![] };
@@ -183,7 +184,7 @@ fn set(store: &Store, row: &StateRow, step: Step, extra: &Extra) -> Result<Optio
         }
     }
     if extra.changed {
-        put("fl_generation", fresh_generation().into());
+        put("fl_generation", generation.into());
     }
     match &extra.learned {
         Some(learned) => {
@@ -258,24 +259,6 @@ pub async fn apply(store: &Store, row: &StateRow, step: Step, extra: &Extra) -> 
     Ok(applied)
 }
 
-/// Several rows in one transaction, in the order of their names, so that two of these never wait for one another. Each wins or loses
-/// for itself.
-///
-/// # Errors
-/// As [`apply`], for all of them together.
-pub async fn apply_all(store: &Store, writes: &[(&StateRow, Step, Extra)]) -> Result<Vec<Applied>> {
-    let mut order: Vec<usize> = (0..writes.len()).collect();
-    order.sort_by(|a, b| writes[*a].0.name.cmp(&writes[*b].0.name));
-    let mut all = vec![Applied::Lost; writes.len()];
-    let mut tx = store.main().begin().await?;
-    for i in order {
-        let (row, step, extra) = &writes[i];
-        all[i] = apply_in(store, &mut tx, row, *step, extra).await?;
-    }
-    tx.commit().await?;
-    Ok(all)
-}
-
 /// As [`apply`], inside a transaction of the caller's.
 ///
 /// # Errors
@@ -285,7 +268,7 @@ pub async fn apply_in(store: &Store, tx: &mut Tx<'_>, row: &StateRow, step: Step
         Step::Ignore | Step::Refuse(_) => return Ok(Applied::Won),
         Step::Go { tombstone, .. } | Step::Leave { tombstone } => tombstone,
     };
-    let written = match set(store, row, step, extra)? {
+    let written = match set(store, row, step, extra, fresh_generation())? {
         Some(set) => {
             let (sql, values) = set.statement(row);
             tx.exec_dynamic(&sql, &values).await?
@@ -336,12 +319,22 @@ pub async fn insert(store: &Store, tx: &mut Tx<'_>, new: &NewState<'_>) -> Resul
     if !tx.fetch_dynamic("select 1 from kubesvc_accounts where name = ? {update}", args![new.name]).await?.is_empty() {
         return Ok(false);
     }
-    let shape = store.ready()?;
     let now = super::super::journal::first_int(store.main(), &tx.fetch("select {now}", args![]).await?)?;
+    let (names, values): (Vec<&str>, Vec<Arg>) = columns(store, new, fresh_generation(), now)?.into_iter().unzip();
+    match tx.exec_dynamic(&store.ready()?.insert(&names), &values).await {
+        Ok(_) => Ok(true),
+        Err(e) if e.says_duplicate() => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The columns of a row that enters, and its values.
+pub(super) fn columns(store: &Store, new: &NewState<'_>, generation: i64, now: Option<i64>) -> Result<[(&'static str, Arg); 23]> {
+    let shape = store.ready()?;
     let (definition, key) = new.definition.clone().map_or((None, None), |d| (Some(d.text), d.key_id));
     let learned = new.learned.clone().unwrap_or_default();
     let some = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
-    let columns: [(&str, Arg); 23] = [
+    Ok([
         ("name", new.name.into()),
         ("dynamic", (new.origin != Origin::Agent).into()),
         ("status", new.status.as_str().into()),
@@ -359,18 +352,11 @@ pub async fn insert(store: &Store, tx: &mut Tx<'_>, new: &NewState<'_>) -> Resul
         ("cert_fingerprint", some(&learned.fingerprint).into()),
         ("fl_identity", some(shape.fit("fl_identity", &learned.identity)).into()),
         ("fl_origin", new.origin.as_str().into()),
-        ("fl_generation", fresh_generation().into()),
+        ("fl_generation", generation.into()),
         ("fl_sent", 0_i64.into()),
         ("fl_after_gap", 0_i64.into()),
         ("fl_created", now.into()),
         ("fl_since", now.into()),
         ("fl_due", now.into()),
-    ];
-    let names: Vec<&str> = columns.iter().map(|(n, _)| *n).collect();
-    let values: Vec<Arg> = columns.into_iter().map(|(_, v)| v).collect();
-    match tx.exec_dynamic(&shape.insert(&names), &values).await {
-        Ok(_) => Ok(true),
-        Err(e) if e.says_duplicate() => Ok(false),
-        Err(e) => Err(e),
-    }
+    ])
 }

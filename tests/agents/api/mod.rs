@@ -1,6 +1,7 @@
 //! The accounts API through the proxy's own listener, on real tables.
 
 mod agents;
+mod batch;
 mod beside;
 mod crowd;
 mod hostile;

@@ -127,6 +127,13 @@ impl World {
         Rig::start(&self.place, id, true, crowd.clone(), crowd).await
     }
 
+    /// One that reaches the database by way of this port.
+    pub async fn replica_through(&self, port: u16, id: &str) -> Rig {
+        let crowd = Arc::new(Crowd::default());
+        let store = self.place.sealed_through(port, Some(("k1", 1))).await;
+        Rig::on(store, id, true, crowd.clone(), crowd).await
+    }
+
     /// One whose API shows these agents.
     pub async fn replica_of(&self, id: &str, agents: Arc<dyn Agents>) -> Rig {
         Rig::start(&self.place, id, true, Arc::default(), agents).await
@@ -159,6 +166,7 @@ pub struct Rig {
     pub store: Store,
     pub crowd: Arc<Crowd>,
     pub bell: Bell,
+    pub desk: Desk,
     proxy: proxy::Handle,
     stop: CancellationToken,
     reached: Arc<AtomicU32>,
@@ -166,7 +174,10 @@ pub struct Rig {
 
 impl Rig {
     async fn start(place: &Place, id: &str, enabled: bool, crowd: Arc<Crowd>, agents: Arc<dyn Agents>) -> Self {
-        let store = place.sealed(Some(("k1", 1))).await;
+        Self::on(place.sealed(Some(("k1", 1))).await, id, enabled, crowd, agents).await
+    }
+
+    async fn on(store: Store, id: &str, enabled: bool, crowd: Arc<Crowd>, agents: Arc<dyn Agents>) -> Self {
         let stop = CancellationToken::new();
         let source = Source::Sql(Sql::new(store.main().clone()));
         let replica = Replica { id: id.to_owned(), heartbeat: Duration::from_millis(100), lease: Duration::from_secs(10) };
@@ -176,11 +187,12 @@ impl Rig {
         engine.register_now().await.expect("registered");
         let (calls, queue) = front::queue();
         let (reached, bell) = (Arc::new(AtomicU32::new(0)), Bell::default());
+        let desk = Desk::new(engine.clone(), bell.clone());
         let api = Api {
             store: store.clone(),
             settler: Arc::new(OpenIntents(engine.clone())),
             lookup: Arc::new(source),
-            desk: Some(Desk::new(engine.clone(), bell.clone())),
+            desk: Some(desk.clone()),
             agents,
             replica: id.into(),
             enabled,
@@ -202,7 +214,7 @@ impl Rig {
             })))
         })
         .expect("started");
-        Self { port: proxy.local_addr().port(), store, crowd, bell, proxy, stop, reached }
+        Self { port: proxy.local_addr().port(), store, crowd, bell, desk, proxy, stop, reached }
     }
 
     /// One request; whatever is answered holds no secret.

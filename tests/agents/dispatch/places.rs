@@ -27,15 +27,33 @@ impl Place {
 
     /// A store with its tables; with a seal key where one is given.
     pub async fn sealed(&self, key: Option<(&str, u8)>) -> Store {
+        self.sealed_by(self.config(), key).await
+    }
+
+    /// As [`Place::sealed`], its server by way of another port. Not for SQLite.
+    pub async fn sealed_through(&self, port: u16, key: Option<(&str, u8)>) -> Store {
+        let server = self.server.as_ref().expect("a server");
+        let url = server.url();
+        let (own, through) = (format!(":{}/", server.server.address().1), format!(":{port}/"));
+        assert!(url.contains(&own), "{url}");
+        self.sealed_by(pool_config(&url.replace(&own, &through)), key).await
+    }
+
+    async fn sealed_by(&self, config: PoolConfig, key: Option<(&str, u8)>) -> Store {
         use base64::Engine as _;
         let key = key.map(|(id, byte)| {
             let text = base64::engine::general_purpose::STANDARD.encode([byte; 32]);
             SealKeys(vec![SealKey { id: id.to_owned(), key: text.into() }])
         });
-        let database = Database { main: self.config(), intents: self.config(), source: SourceConfig::SameDatabase };
+        let database = Database { main: config.clone(), intents: config, source: SourceConfig::SameDatabase };
         let store = Store::open(&database, key.as_ref()).expect("keys that can be used");
         store.migrate().await.unwrap_or_else(|e| panic!("{}: {e}", self.word()));
         store
+    }
+
+    /// Where its server is; `None`: it is a file.
+    pub fn address(&self) -> Option<(String, u16)> {
+        self.server.as_ref().map(|s| s.server.address())
     }
 
     pub fn word(&self) -> &'static str {
