@@ -245,8 +245,14 @@ impl Run {
             // It is on its way out, or gone: nobody can want it otherwise.
             Ok(Changed::Refused(..) | Changed::Absent) => assert_eq!(self.wanted[name], Wanted::Deleted, "seed {}: {name}", self.seed),
             Ok(Changed::Ignored(row)) => panic!("seed {}: {event:?} of {name} in {} means nothing", self.seed, row.state.status),
-            // Others were faster, or the lock was held: the user is told so.
-            Ok(Changed::Busy) | Err(_) => {}
+            // Others were faster: the user is told so.
+            Ok(Changed::Busy) => {}
+            // The lock was held, or the commit's answer was lost: it was done or it was not, and the row tells.
+            Err(e) => {
+                println!("seed {}: {event:?} of {name}: {e}", self.seed);
+                let wanted = self.look().get(name).map_or(Wanted::Deleted, |row| row.state.wanted);
+                self.wanted.insert(name, wanted);
+            }
         }
     }
 
@@ -291,7 +297,8 @@ impl Run {
                 self.minds.iter().filter_map(|(agent, mind)| Some((agent.as_str(), *look(mind).accounts.get(*name)?))).collect();
             let told = || {
                 let row = row.map(|r| {
-                    (r.state.status, r.generation, r.operation.as_deref(), r.due.map(|due| due - r.now), r.error_message.as_deref())
+                    let due = r.due.map(|due| due - r.now);
+                    (r.state, r.generation, r.zone.as_deref(), r.operation.as_deref(), r.owner.as_deref(), due, r.error_message.as_deref())
                 });
                 Some(format!("{name}, wanted {wanted:?}: {row:?}; agents have {has:?}"))
             };
