@@ -67,7 +67,7 @@ impl OwnServer {
         own
     }
 
-    /// Waits until it answers; the administrator, outside of the database.
+    /// Waits until it answers for the first time; the administrator, outside of the database.
     async fn answers(&mut self) -> Sql {
         let first = Sql::open(&url(self.server, self.port, if self.server == Server::MariaDb { "mysql" } else { "postgres" }));
         let start = Instant::now();
@@ -132,9 +132,23 @@ impl OwnServer {
 
     /// Starts it again after [`OwnServer::kill`], on its files and its port (not where it has a disk of its own), and waits until it answers.
     pub async fn restart(&mut self) {
-        let name = self.process.name.clone();
-        self.process = launch(self.server, &name, self.folder.path(), self.port, None);
-        self.answers().await.close().await;
+        let (name, start) = (self.process.name.clone(), Instant::now());
+        // PostgreSQL's children see only after a moment that their parent is gone, and until then it ends at once.
+        while start.elapsed() < Duration::from_secs(60) {
+            self.process = launch(self.server, &name, self.folder.path(), self.port, None);
+            loop {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                // The pool would wait for long where nobody listens.
+                let listens = std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+                if listens && self.admin.try_rows("select 1").await.is_ok() {
+                    return;
+                }
+                if self.has_ended() {
+                    break;
+                }
+            }
+        }
+        panic!("no {:?}:\n{}", self.server, self.process.log_tail(3000));
     }
 
     /// The world stands still for it (`SIGSTOP`), for each of its processes.

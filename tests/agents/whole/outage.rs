@@ -13,7 +13,7 @@ use crate::support::process::{Setup, free_port};
 use crate::support::server::{self, OwnServer};
 
 const ACCOUNTS: usize = 16;
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 8;
 
 async fn comes_back(server: Server) {
     let name = format!("whole-outage-{}-{}", server.word(), free_port());
@@ -32,7 +32,7 @@ async fn comes_back(server: Server) {
     for round in 0..ROUNDS {
         let mut some = all.clone();
         chance.shuffle(&mut some);
-        let outage = Duration::from_millis(chance.u64(0..60));
+        let outage = Duration::from_millis(chance.u64(0..150));
         let (asked, ()) = tokio::join!(
             async {
                 let mut asked = Vec::new();
@@ -44,7 +44,7 @@ async fn comes_back(server: Server) {
             },
             async {
                 tokio::time::sleep(outage).await;
-                if round % 2 == 0 {
+                if round % 4 == 0 {
                     own.pause().await;
                     tokio::time::sleep(Duration::from_millis(1_500)).await;
                     own.resume();
