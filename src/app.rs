@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::dispatch::{self, Bell, Desk, Dispatch};
 use crate::mirror::{self, Engine};
 use crate::proxy::{self, Selector, Stack, Upstream, respond::Respond, serve};
+use crate::scan::{self, Scanner};
 use crate::secrets::Resolver;
 use crate::source::Source;
 use crate::store::{self, Store};
@@ -79,6 +80,7 @@ pub struct App {
     dispatch: Arc<Dispatch>,
     engine: Arc<Engine>,
     readiness: Readiness,
+    scan_stop: CancellationToken,
     stop: CancellationToken,
     admin_stop: CancellationToken,
     tasks: TaskTracker,
@@ -108,6 +110,7 @@ impl App {
         let intercept_metrics = metrics.register(crate::intercept::Metrics::register);
         let channel_metrics = metrics.register(channel::Metrics::register);
         let dispatch_metrics = metrics.register(dispatch::Metrics::register);
+        let scan_metrics = metrics.register(scan::Metrics::register);
 
         let store = Store::open(&settings.database, settings.seal.as_ref())?;
         let (front_tls, watched) = settings.tls.clone().map(tls_front::Acceptor::open).transpose()?.unzip();
@@ -207,6 +210,11 @@ impl App {
         let proxy = serve::serve(&serve::Config::new(&settings, front_tls), &proxy_metrics, factory)?;
         let channel = opened.listen();
         tasks.spawn(dispatch.clone().run());
+        let scan_stop = stop.child_token();
+        if let Some(scan) = settings.scan.clone() {
+            let scanner = Scanner::new(engine.clone(), scan, settings.replica.lease, scan_metrics, scan_stop.clone());
+            tasks.spawn(scanner.run());
+        }
         readiness.set_ready();
         info!(
             proxy = %proxy.local_addr(),
@@ -224,6 +232,7 @@ impl App {
             dispatch,
             engine,
             readiness,
+            scan_stop,
             stop,
             admin_stop,
             tasks,
@@ -267,6 +276,7 @@ impl App {
     pub async fn drain(self) -> bool {
         self.readiness.drain();
         info!("draining");
+        self.scan_stop.cancel();
         // Agents go to other replicas at once; requests take their time.
         let farewell = async {
             // First, so that nobody hears the farewell of agents for their death.

@@ -9,7 +9,8 @@
 //! 5. [`store`] holds Fairlead's own tables, `kubesvc_accounts` first among them;
 //! 6. [`api`] answers `/armory/**` and `/agents/kubernetes/**` from the store;
 //! 7. [`dispatch`] looks at the rows and tells agents what they should have, along the table of [`lifecycle`];
-//! 8. [`channel`] is the port that the agents connect to, [`wire`] what is said there, and [`agent`] the far end, a program of its own.
+//! 8. [`channel`] is the port that the agents connect to, [`wire`] what is said there, and [`agent`] the far end, a program of its own;
+//! 9. [`scan`] finds by their names ([`patterns`]) the accounts that Clouddriver has already.
 //!
 //! [`config`] turns the operator's files into typed settings, [`tls`] reads certificates and keys, [`secrets`] what definitions refer to,
 //! [`telemetry`] is logs, metrics and the admin listener, [`demo`] a stand-in for Clouddriver's Account Management, and [`app`] the only
@@ -26,7 +27,9 @@ pub mod dispatch;
 pub mod intercept;
 pub mod lifecycle;
 pub mod mirror;
+pub mod patterns;
 pub mod proxy;
+pub mod scan;
 pub mod secrets;
 pub mod source;
 pub mod store;

@@ -33,7 +33,8 @@ pub(super) fn settings(reader: &mut Reader<'_>, host_name: Option<String>) -> Op
     let proxy = proxy(reader);
     let replica = replica(reader, host_name);
     let logging = logging(reader);
-    let (dispatch, secrets) = super::dispatch::read(reader);
+    let (scan, scan_batch) = super::scan::read(reader, dynamic_accounts_enabled);
+    let (dispatch, secrets) = super::dispatch::read(reader, scan_batch);
     let channel = super::channel::read(reader, [(listen, "server.port"), (admin_listen, "fairlead.admin.port")]);
     neighbours(reader);
     if !reader.findings.mistakes.is_empty() {
@@ -48,6 +49,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, host_name: Option<String>) -> Op
         dynamic_accounts_enabled,
         max_deletes_per_pass: u32::try_from(max_deletes_per_pass).unwrap_or(u32::MAX),
         interceptor,
+        scan,
         seal,
         proxy,
         replica,

@@ -10,7 +10,7 @@ use crate::secrets;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-pub(super) fn read(reader: &mut Reader<'_>) -> (Limits, secrets::Settings) {
+pub(super) fn read(reader: &mut Reader<'_>, scan_batch: u32) -> (Limits, secrets::Settings) {
     let seconds = |text: &str| values::number(1, 86_400)(text).map(Duration::from_secs);
     let max_retries = reader.required("kubesvc.dynamicAccounts.maxRetries", values::number(0, 1_000_000));
     let retry = reader.required("kubesvc.dynamicAccounts.retryFrequencySeconds", seconds);
@@ -31,6 +31,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Limits, secrets::Settings) {
         cleanup,
         wait,
         fan_out: usize::try_from(fan_out).unwrap_or(usize::MAX),
+        scan_batch,
     };
     (limits, secrets::Settings { kubeconfig, timeout })
 }

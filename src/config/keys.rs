@@ -68,6 +68,14 @@ pub(super) const KEYS: &[Key] = &[
     key("fairlead.api.user", ""),
     key("kubesvc.dynamicAccounts.enabled", "true"),
     key("kubesvc.dynamicAccounts.maxDeletesPerPass", "50"),
+    key("kubesvc.dynamicAccounts.scan", ""),
+    Key { list: true, ..key("kubesvc.dynamicAccounts.namePatterns", "") },
+    Key { list: true, ..key("kubesvc.dynamicAccounts.credentialScanNamePatterns", "") },
+    key("kubesvc.dynamicAccounts.scanFrequencySeconds", "120"),
+    key("kubesvc.dynamicAccounts.scanBatchSize", "572"),
+    key("kubesvc.dynamicAccounts.scanPageSize", "500"),
+    key("kubesvc.dynamicAccounts.maxMigrationsPerScan", "0"),
+    key("kubesvc.dynamicAccounts.scanDeletes", "false"),
     key("kubesvc.dynamicAccounts.maxRetries", "3"),
     key("kubesvc.dynamicAccounts.retryFrequencySeconds", "5"),
     key("kubesvc.dynamicAccounts.orphanGraceSeconds", "30"),
@@ -132,7 +140,6 @@ pub(super) const fn unused(name: &'static str, why: &'static str) -> Unused {
     Unused { name, why }
 }
 
-const SCANNER: &str = "the scanner is not built yet: nothing is scanned";
 const BALANCING: &str = "agents are not moved between replicas yet: who connects first watches";
 const REPLICAS: &str = "replicas meet in the database; forwarding between them is not built yet";
 const CACHE: &str = "caching of cluster objects is not built yet";
@@ -145,14 +152,6 @@ pub(super) const UNUSED: &[Unused] = &[
         "enabled",
         "it switches the plugin; Fairlead is on when it runs (its parts: kubesvc.dynamicAccounts.enabled, ….interceptor.enabled)",
     ),
-    unused("dynamicAccounts.scan", SCANNER),
-    unused("dynamicAccounts.scanBatchSize", SCANNER),
-    unused("dynamicAccounts.scanFrequencySeconds", SCANNER),
-    unused("dynamicAccounts.scanPageSize", SCANNER),
-    unused("dynamicAccounts.scanDeletes", SCANNER),
-    unused("dynamicAccounts.maxMigrationsPerScan", SCANNER),
-    unused("dynamicAccounts.namePatterns.**", SCANNER),
-    unused("dynamicAccounts.credentialScanNamePatterns.**", SCANNER),
     unused("cluster", REPLICAS),
     unused("clusterKubernetes.**", REPLICAS),
     unused("operations.**", OPERATIONS),

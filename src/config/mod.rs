@@ -25,6 +25,7 @@ mod profiles;
 mod reader;
 mod references;
 mod remark;
+mod scan;
 mod settings;
 mod tls;
 mod values;

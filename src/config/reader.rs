@@ -201,6 +201,11 @@ impl<'a> Reader<'a> {
 
     /// Reads a list: its items, or one text with commas.
     pub(super) fn list(&mut self, name: &str) -> Vec<String> {
+        self.listed(name).into_iter().map(|given| given.text).collect()
+    }
+
+    /// As [`Reader::list`], each with its place.
+    pub(super) fn listed(&mut self, name: &str) -> Vec<Given> {
         let key = self.known(name);
         let canonical = canonical_key(name);
         let prefix = format!("{canonical}[");
@@ -213,20 +218,23 @@ impl<'a> Reader<'a> {
                 self.mistake(&at, format!("is not a list of at most {MAX_ITEMS} texts, counted from 0 with none left out"));
                 return Vec::new();
             }
-            let texts: Vec<String> = items.into_iter().filter_map(|(_, p)| self.resolve(p, key.secret)).map(|g| g.text).collect();
-            self.show(key, name, &texts.join(","), &at.origin);
-            return texts;
+            let given: Vec<Given> = items.into_iter().filter_map(|(_, p)| self.resolve(p, key.secret)).collect();
+            self.show(key, name, &given.iter().map(|g| g.text.as_str()).collect::<Vec<_>>().join(","), &at.origin);
+            return given;
         }
-        let comma = |text: &str| text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let comma = |at: &Given| {
+            let texts = at.text.split(',').map(str::trim).filter(|t| !t.is_empty());
+            texts.map(|text| Given { text: text.to_owned(), ..at.clone() }).collect::<Vec<_>>()
+        };
         // Given and empty is an empty list, not the default.
         if let Some(property) = self.properties.get(&canonical) {
             let given = self.resolve(property, key.secret);
-            let text = given.map(|g| g.text).unwrap_or_default();
-            self.show(key, name, &text, &property.origin);
-            return comma(&text);
+            let text = given.as_ref().map_or("", |g| g.text.as_str());
+            self.show(key, name, text, &property.origin);
+            return given.as_ref().map(comma).unwrap_or_default();
         }
         self.show(key, name, key.default, &Origin::Default);
-        comma(key.default)
+        comma(&Given { text: key.default.to_owned(), origin: Origin::Default, written: name.to_owned() })
     }
 
     fn known(&self, name: &str) -> &'static Key {

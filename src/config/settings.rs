@@ -10,6 +10,7 @@ use sqlx::mysql::MySqlConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
+use crate::patterns::Patterns;
 use crate::tls;
 
 /// Everything that `fairlead serve` needs to know.
@@ -31,6 +32,8 @@ pub struct Settings {
     pub max_deletes_per_pass: u32,
     /// The interceptor.
     pub interceptor: Interceptor,
+    /// The scanner; `None`: nothing is scanned.
+    pub scan: Option<Scan>,
     /// Sealing at rest; `None`: kubeconfigs lie in the table as they came, and start warns.
     pub seal: Option<SealKeys>,
     /// Data plane limits.
@@ -87,6 +90,8 @@ pub struct Limits {
     pub wait: Duration,
     /// Zones that an account without one is offered to at the same time.
     pub fan_out: usize,
+    /// Accounts of the scanner's that are ACTIVATING at once.
+    pub scan_batch: u32,
 }
 
 /// `services.clouddriver.*`, `clouddriver.contextPath`.
@@ -220,6 +225,23 @@ pub struct Interceptor {
     pub state_dir: Option<PathBuf>,
     /// `unknownOutcomeWindow` (15 min), called G: how long a change of unknown outcome is looked after.
     pub unknown_outcome_window: Duration,
+}
+
+/// `kubesvc.dynamicAccounts.*`, as far as it is about scanning.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// `namePatterns` and `credentialScanNamePatterns`.
+    pub patterns: Patterns,
+    /// `scanPageSize` (500): rows read at a time.
+    pub page: u32,
+    /// `scanBatchSize` (572): accounts of other origins that one scan activates; those of the scanner's are bounded by [`Limits::scan_batch`].
+    pub batch: u32,
+    /// `scanFrequencySeconds` (120): from the end of one scan to the next.
+    pub every: Duration,
+    /// `scanDeletes` (false): mirrored accounts that Clouddriver does not have any more go.
+    pub deletes: bool,
+    /// `maxMigrationsPerScan` (0: no limit).
+    pub max_migrations: Option<u32>,
 }
 
 /// What happens to a change while the journal cannot be written.

@@ -12,6 +12,7 @@ mod identity;
 mod life;
 mod memory;
 mod metrics;
+mod places;
 mod plan;
 mod registrations;
 mod run;

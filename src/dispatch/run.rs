@@ -9,9 +9,10 @@ use tracing::{debug, info, warn};
 use ulid::Ulid;
 
 use super::Dispatch;
+use super::places::Places;
 use super::plan::{self, FailedLately, Next, Plan, Sight};
 use super::send::{Attempt, Back, Given, Offer, Together, Told, chunks};
-use crate::account::Status;
+use crate::account::{Origin, Status};
 use crate::channel::Agent;
 use crate::lifecycle::{self, Event, Step};
 use crate::store::states::{self, Applied, Due, Extra, StateRow, Work, wake};
@@ -186,6 +187,7 @@ impl Dispatch {
             return Ok(!absent.is_empty());
         }
         let firsts = self.firsts();
+        let mut places = self.places(rows).await?;
         let (mut writes, mut postponed) = (Vec::new(), Vec::new());
         let mut given: Vec<Given> = Vec::new();
         let mut strays: HashMap<_, Told<i64>> = HashMap::new();
@@ -214,6 +216,7 @@ impl Dispatch {
                     let step = event.map_or_else(|| row.stay(), |event| lifecycle::next(&row.state, event));
                     writes.push(Write { row, step, extra: *extra, then: Then::Nothing });
                 }
+                Next::Offer(_) if row.origin == Origin::Scanner && !places.take() => postponed.push((row, Due::In(places.pause()))),
                 Next::Offer(agents) => {
                     let operation = Ulid::generate().to_string();
                     let extra = self.begun(&operation);
@@ -243,6 +246,16 @@ impl Dispatch {
         self.give(given);
         self.write(writes).await?;
         Ok(did)
+    }
+
+    /// What is free for the scanner's accounts; asked for where one of them may need it.
+    async fn places(&self, rows: &[StateRow]) -> Result<Places> {
+        let all = self.limits.scan_batch;
+        if !rows.iter().any(|r| r.origin == Origin::Scanner && r.state.status == Status::ToMigrate) {
+            return Ok(Places::new(all, 0, 0));
+        }
+        let (taken, waiting) = wake::count_scanned(&self.store).await?;
+        Ok(Places::new(all, taken, waiting))
     }
 
     /// The first agent of each zone.

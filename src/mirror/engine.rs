@@ -246,7 +246,19 @@ impl Engine {
         let _ = self.changed.set(bell);
     }
 
-    pub(super) fn tell_changed(&self) {
+    /// Notes what a pass over everything found: mirrored rows that Clouddriver does not have, and those of them that it did not dare to remove.
+    pub(crate) fn note_drift(&self, rows: u64, held_back: u64) {
+        self.drift.store(rows, Ordering::Relaxed);
+        self.metrics.drift.set(i64::try_from(rows).unwrap_or(i64::MAX));
+        self.metrics.deletes_held_back.inc_by(held_back);
+    }
+
+    /// `maxDeletesPerPass`.
+    pub(crate) const fn max_deletes(&self) -> u32 {
+        self.max_deletes
+    }
+
+    pub(crate) fn tell_changed(&self) {
         if let Some(bell) = self.changed.get() {
             bell.ring();
         }

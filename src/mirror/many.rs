@@ -64,8 +64,9 @@ impl Engine {
             // Another spelling of one of these: which, only the database can tell.
             return Ok(vec![None; asked.len()]);
         }
-        let plain: Vec<(&str, &Take)> =
-            asked.iter().copied().filter(|(name, _)| generations.contains_key(*name) && !open.contains(*name)).collect();
+        // What a user did by hand is looked for alone.
+        let is_plain = |name: &str, take: &Take| !take.respects_hand && generations.contains_key(name) && !open.contains(name);
+        let plain: Vec<(&str, &Take)> = asked.iter().copied().filter(|(name, take)| is_plain(name, take)).collect();
         let plain_names: Vec<&str> = plain.iter().map(|(name, _)| *name).collect();
         crate::crash_point!("settle-snapshot");
         let readings = self.source.read_all(&plain_names).await?;

@@ -296,7 +296,8 @@ impl Engine {
         Ok(found)
     }
 
-    fn looks_wrong(&self, row: &SourceRow, m: &PassRow) -> bool {
+    /// Whether a row does not look as Clouddriver's does, so that settling has to look at it.
+    pub(crate) fn looks_wrong(&self, row: &SourceRow, m: &PassRow) -> bool {
         if !m.origin.follows_clouddriver() {
             return false;
         }

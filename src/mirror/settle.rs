@@ -21,6 +21,7 @@ use super::engine::Engine;
 use super::take::{Take, Taken};
 use crate::account::{Incarnation, Origin, Status};
 use crate::source::{self, Reading, SourceRow};
+use crate::store::hand;
 use crate::store::journal::{self, IntentRow, NameSnapshot};
 use crate::store::mirrored::{self, MirrorRow, NewRow};
 
@@ -173,12 +174,17 @@ impl Engine {
             sent: m.sent,
             deleting: m.deleting,
         });
+        // After the row, which is written together with it.
+        let by_hand = m.is_none() && take.is_some_and(|t| t.respects_hand) && !hand::of_in(&self.store, &mut tx, &[name]).await?.is_empty();
+        // Then only what is open of it is settled: a POST takes it again.
+        let (trigger, take) = if by_hand { (Trigger::Intents, None) } else { (trigger, take) };
         let decision = decide(row_facts.as_ref(), m_facts.as_ref(), &name_facts, &intents, &open_now, trigger);
         let taken = match (decision.action, &m, take) {
             (Action::Insert { .. }, ..) => Taken::Entered,
             // By a round of ours whose commit was not known to be done.
             (_, Some(m), Some(take)) if m.generation == take.generation() => Taken::Entered,
             (_, Some(_), _) => Taken::There,
+            (_, None, _) if by_hand => Taken::ByHand,
             (_, None, _) => Taken::Absent,
         };
         let gone = match self.apply(&mut tx, name, row.as_ref(), definition.as_ref(), m.as_ref(), &decision, take).await {

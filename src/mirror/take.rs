@@ -22,6 +22,8 @@ pub struct Take {
     pub zone: Option<String>,
     /// What is laid over its definition.
     pub overlay: Option<Value>,
+    /// One that a user took out by hand stays out: it was not a user who asked.
+    pub respects_hand: bool,
     /// By which a row is known for ours when a commit's answer was lost.
     generation: i64,
 }
@@ -35,14 +37,16 @@ pub enum Taken {
     There,
     /// Clouddriver has no Kubernetes account of this name.
     Absent,
+    /// A user took it out by hand, and [`Take::respects_hand`].
+    ByHand,
     /// Whether it has cannot be told, or its definition cannot be mirrored; the log says why.
     Unreadable,
 }
 
 impl Take {
-    /// With nothing laid over it.
+    /// With nothing laid over it, and whatever a user did by hand before.
     pub fn new(origin: Origin, status: Status) -> Self {
-        Self { origin, status, zone: None, overlay: None, generation: fresh_generation() }
+        Self { origin, status, zone: None, overlay: None, respects_hand: false, generation: fresh_generation() }
     }
 
     pub(super) const fn generation(&self) -> i64 {
@@ -64,5 +68,14 @@ impl Engine {
     pub async fn take(&self, name: &str, take: &Take) -> Result<Taken, Error> {
         let Settled { taken, .. } = self.settle_with(name, Trigger::Take, &[], Some(take)).await?;
         Ok(taken)
+    }
+
+    /// Makes the account's row what Clouddriver has now, if there is a row. `may_remove`: one that Clouddriver does not have any more goes;
+    /// otherwise it is drift.
+    ///
+    /// # Errors
+    /// As [`Engine::take`].
+    pub async fn agree(&self, name: &str, may_remove: bool) -> Result<Settled, Error> {
+        self.settle(name, Trigger::Pass { gap: None, may_remove }, &[]).await
     }
 }

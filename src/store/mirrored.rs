@@ -298,6 +298,10 @@ pub struct PassRow {
     pub mode: String,
     /// The definition as stored, sealed.
     pub definition: SealedText,
+    /// Its status; `None`: none of ours.
+    pub status: Option<Status>,
+    /// What is wanted of it.
+    pub wanted: Wanted,
 }
 
 /// A definition as stored; not shown by `Debug`.
@@ -338,8 +342,7 @@ pub async fn of_names(store: &Store, names: &[&str]) -> Result<Vec<PassRow>> {
 
 async fn rows(store: &Store, condition: &str, order: &str, values: &[Arg]) -> Result<Vec<PassRow>> {
     let shape = shape(store)?;
-    let list =
-        ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "definition"].iter().map(|c| shape.read(c)).collect::<Vec<_>>().join(", ");
+    let list = ["name", "fl_origin", "dynamic", "fl_inc", "fl_mode", "definition", "status", "fl_wanted"].map(|c| shape.read(c)).join(", ");
     let found = store.main().fetch_dynamic(&format!("select {list} from kubesvc_accounts {condition} {order}"), values).await?;
     found
         .iter()
@@ -347,12 +350,15 @@ async fn rows(store: &Store, condition: &str, order: &str, values: &[Arg]) -> Re
             let text = |i| row.text(i).map_err(|e| store.main().row_error(e));
             let int = |i| row.int(i).map_err(|e| store.main().row_error(e));
             let dynamic = int(2)?.unwrap_or(0) != 0;
+            let status = text(6)?.as_deref().and_then(Status::parse);
             Ok(PassRow {
                 name: text(0)?.unwrap_or_default(),
                 origin: text(1)?.as_deref().and_then(Origin::parse).unwrap_or(if dynamic { Origin::Migrated } else { Origin::Agent }),
                 incarnation: int(3)?,
                 mode: text(4)?.unwrap_or_else(|| "sql".to_owned()),
                 definition: SealedText(text(5)?.unwrap_or_default()),
+                status,
+                wanted: Wanted::of(text(7)?.as_deref(), status.unwrap_or(Status::Active)),
             })
         })
         .collect()

@@ -17,6 +17,7 @@ pub mod mirrored;
 pub mod names;
 pub mod overlay;
 mod reseal;
+pub mod scans;
 mod seal;
 pub mod secrets;
 mod shape;

@@ -4,6 +4,7 @@ mod crashes;
 mod failures;
 mod gated;
 mod rig;
+mod scanned;
 mod scene;
 mod seeds;
 mod story;
@@ -45,6 +46,7 @@ pub async fn long(report: &Report, world: &World) {
 pub async fn run(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
     let Some(clusters) = clusters(report) else { return };
     story::run(report, world, &clusters).await;
+    scanned::run(report, world, &clusters).await;
     if world.cd.generation.is_old() {
         // What follows has nothing to do with Clouddriver's age.
         return;

@@ -354,8 +354,8 @@ fn a_password_that_clouddriver_reads_otherwise_is_warned_of() {
 #[test]
 fn the_plugins_other_keys_are_warned_of_with_their_reason_and_clouddrivers_are_not() {
     let said = warnings(
-        "kubesvc:\n  cluster: kubernetes\n  cluster-kubernetes: {namespace: x, useDNS: true}\n  dynamicAccounts: {scan: true, namePatterns: \
-         ['^account1.*', '^.*account2.*']}\n  grpc.server: {port: 9092, security.ciphers: [x]}\n  disableV2Provider: true\nfront50.enabled: true\n",
+        "kubesvc:\n  cluster: kubernetes\n  cluster-kubernetes: {namespace: x, useDNS: true}\n  grpc.server: {port: 9092, security.ciphers: \
+         [x]}\n  disableV2Provider: true\nfront50.enabled: true\n",
     );
     assert_eq!(
         said,
@@ -363,11 +363,66 @@ fn the_plugins_other_keys_are_warned_of_with_their_reason_and_clouddrivers_are_n
             "fairlead.yml:2: kubesvc.cluster: has no effect: replicas meet in the database; forwarding between them is not built yet",
             "fairlead.yml:3: kubesvc.cluster-kubernetes.namespace: has no effect: replicas meet in the database; forwarding between them is \
              not built yet",
-            "fairlead.yml:4: kubesvc.dynamicAccounts.namePatterns: has no effect: the scanner is not built yet: nothing is scanned",
-            "fairlead.yml:4: kubesvc.dynamicAccounts.scan: has no effect: the scanner is not built yet: nothing is scanned",
-            "fairlead.yml:5: kubesvc.grpc.server.security.ciphers: has no effect: names of Java's cipher suites mean nothing outside a JVM",
-            "fairlead.yml:6: kubesvc.disableV2Provider: has no effect: Clouddriver's own cache tables, which Fairlead never touches",
+            "fairlead.yml:4: kubesvc.grpc.server.security.ciphers: has no effect: names of Java's cipher suites mean nothing outside a JVM",
+            "fairlead.yml:5: kubesvc.disableV2Provider: has no effect: Clouddriver's own cache tables, which Fairlead never touches",
         ]
+    );
+}
+
+/// The documents' own block.
+const SCAN: &str = "kubesvc:\n  dynamicAccounts:\n    enabled: true\n    scan: true\n    scanBatchSize: 5\n    scanFrequencySeconds: 60\n    \
+                    namePatterns: ['^account1.*','^.*account2.*']\n";
+
+#[test]
+fn the_scanner_is_on_where_there_are_patterns_unless_it_is_turned_off() {
+    let loaded = load(SCAN);
+    assert_eq!(loaded.warnings.len(), 0, "{:?}", loaded.warnings);
+    let scan = loaded.settings.scan.expect("on");
+    assert_eq!((scan.batch, scan.every, scan.page), (5, Duration::from_secs(60), 500));
+    assert_eq!((scan.deletes, scan.max_migrations, loaded.settings.dispatch.scan_batch), (false, None, 5));
+    assert!(scan.patterns.take("account1") && scan.patterns.take("my-account2") && !scan.patterns.take("Account1"));
+    let scan = |text: &str| load(&format!("kubesvc.dynamicAccounts: {text}")).settings.scan;
+    assert!(scan("{}").is_none());
+    assert!(scan("{scan: false, namePatterns: [a]}").is_none());
+    assert!(scan("{enabled: false, scan: true, namePatterns: [a]}").is_none());
+    let by_default = scan("{namePatterns: [a], maxMigrationsPerScan: 7, scanDeletes: true}").expect("on");
+    assert_eq!((by_default.batch, by_default.every), (572, Duration::from_secs(120)));
+    assert_eq!((by_default.max_migrations, by_default.deletes), (Some(7), true));
+    assert!(scan("{credentialScanNamePatterns: [b]}").is_some_and(|s| s.patterns.take("b")));
+    // Without patterns it refreshes what is mirrored, and migrates nothing.
+    let said = load("kubesvc.dynamicAccounts.scan: true");
+    assert!(said.settings.scan.is_some_and(|s| s.patterns.is_empty()));
+    assert!(said.warnings[0].text.contains("no account matches"), "{:?}", said.warnings);
+}
+
+#[test]
+fn patterns_come_by_the_environment_too() {
+    let loaded =
+        config::load_text("", &[("KUBESVC_DYNAMICACCOUNTS_NAMEPATTERNS_0", "^a{1,2}$"), ("KUBESVC_DYNAMICACCOUNTS_SCANBATCHSIZE", "3")]);
+    let scan = loaded.expect("no mistake").settings.scan.expect("on");
+    assert!(scan.patterns.take("aa") && !scan.patterns.take("aaa") && scan.batch == 3);
+    let loaded = config::load_text("", &[("KUBESVC_DYNAMIC_ACCOUNTS_NAME_PATTERNS", "x.*, y")]).expect("no mistake");
+    assert!(loaded.settings.scan.is_some_and(|s| s.patterns.take("y") && s.patterns.take("xa")));
+}
+
+#[test]
+fn a_pattern_that_cannot_be_had_is_a_mistake_with_its_place_and_all_are_told() {
+    let said = mistakes(
+        "kubesvc.dynamicAccounts:\n  scan: false\n  namePatterns:\n    - ok.*\n    - '^(?!prod).*'\n  credentialScanNamePatterns: ['(a)\\1']\n",
+    );
+    assert_eq!(said.len(), 2, "{said:?}");
+    let is = |text: &str, start: &str, word: &str| text.starts_with(start) && text.contains(word);
+    assert!(
+        is(&said[0], "fairlead.yml:5: kubesvc.dynamicAccounts.namePatterns[1]: pattern 2, at its character 2: ", "looks around"),
+        "{said:?}"
+    );
+    assert!(
+        is(
+            &said[1],
+            "fairlead.yml:6: kubesvc.dynamicAccounts.credentialScanNamePatterns[0]: pattern 1, at its character 4: ",
+            "refers back"
+        ),
+        "{said:?}"
     );
 }
 

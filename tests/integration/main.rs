@@ -18,6 +18,7 @@ mod manifests;
 mod mirror;
 #[allow(clippy::disallowed_methods, reason = "threads of the test's own play client and origin here")]
 mod proxy;
+mod scan;
 mod source;
 #[cfg(feature = "failpoints")]
 mod stopped;

@@ -161,7 +161,7 @@ impl Desk {
         let came = taken.into_iter().map(|taken| match taken {
             Some(Taken::Entered) => Came::To(Outcome::Done),
             Some(Taken::There) => again.next().unwrap_or(Came::Later),
-            Some(Taken::Absent) => Came::To(Outcome::Unknown),
+            Some(Taken::Absent | Taken::ByHand) => Came::To(Outcome::Unknown),
             Some(Taken::Unreadable) => Came::To(Outcome::Not("Clouddriver's definition of it cannot be read; the log says why".to_owned())),
             None => Came::Alone,
         });

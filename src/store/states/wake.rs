@@ -116,6 +116,27 @@ pub async fn names_at_rest(store: &Store, after: &str, limit: u32) -> Result<Vec
     rows.iter().map(|r| r.text(0).map(Option::unwrap_or_default).map_err(|e| store.main().row_error(e))).collect()
 }
 
+/// Accounts of the scanner's that are ACTIVATING, and those that are on their way there: not those that wait for an agent. Costs in
+/// proportion to what is under way, by the index on `fl_due`.
+///
+/// # Errors
+/// The database's.
+pub async fn count_scanned(store: &Store) -> Result<(u64, u64)> {
+    let status = store.ready()?.read("status");
+    let number = if store.main().dialect() == crate::store::db::Dialect::Postgres { "::bigint" } else { "" };
+    let of = |word: &str| format!("coalesce(sum(case when {status} = '{word}' then 1 else 0 end), 0)");
+    let sum = |word: &str| match store.main().dialect() {
+        crate::store::db::Dialect::MySql => format!("cast({} as signed)", of(word)),
+        _ => format!("({}){number}", of(word)),
+    };
+    let (activating, waiting) = (sum("ACTIVATING"), sum("TO_MIGRATE"));
+    let sql = format!("select {activating}, {waiting} from kubesvc_accounts where fl_due is not null and fl_origin = 'scanner'");
+    let rows = store.main().fetch_dynamic(&sql, &[]).await?;
+    let number = |i| rows.first().map_or(Ok(None), |r| r.int(i)).map_err(|e| store.main().row_error(e));
+    let count = |n: Option<i64>| u64::try_from(n.unwrap_or(0)).unwrap_or(0);
+    Ok((count(number(0)?), count(number(1)?)))
+}
+
 /// How many rows there are of each status, and since when the longest waiting TO_MIGRATE waits, in milliseconds until now.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ mod leave;
 pub mod places;
 pub mod rig;
 mod rows;
+mod scanned;
 pub mod scripted;
 mod table;
 mod whole;

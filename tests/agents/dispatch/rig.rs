@@ -37,6 +37,7 @@ pub fn limits() -> Limits {
         cleanup: Duration::from_millis(800),
         wait: Duration::from_secs(10),
         fan_out: 16,
+        scan_batch: 572,
     }
 }
 

@@ -46,6 +46,7 @@ fn limits() -> Limits {
         cleanup: Duration::from_secs(60),
         wait: Duration::from_secs(2),
         fan_out: 16,
+        scan_batch: 572,
     }
 }
 

@@ -45,6 +45,11 @@ impl<'a> Scene<'a> {
 
     pub async fn with(world: &'a World, setup: Setup) -> Self {
         world.fresh().await;
+        Self::on(world, setup).await
+    }
+
+    /// On what Clouddriver has already; Fairlead's own tables are not there yet.
+    pub async fn on(world: &'a World, setup: Setup) -> Self {
         let fairlead = start(setup).await;
         record(world).await;
         Self { world, fairlead }

@@ -1,0 +1,123 @@
+//! The scanner in the program: its keys, a crash after each page, a drain.
+
+use std::time::{Duration, Instant};
+
+use fairlead::demo::{Options, StandIn};
+use fairlead::store::Db;
+
+use super::rig::SOON;
+use crate::support::databases::{SERVERS, Server, TestDatabase, eventually};
+use crate::support::http::{self, Request};
+use crate::support::process::{Fairlead, Setup};
+
+const ROWS: usize = 9;
+
+struct World {
+    db: TestDatabase,
+    fairlead: Fairlead,
+    _clouddriver: StandIn,
+}
+
+impl World {
+    /// Rows are stored before Fairlead ever runs.
+    async fn new(server: Server, name: &str, keys: &str) -> Self {
+        let mut db = TestDatabase::create(server, "scan_process").await;
+        db.make_accounts_table().await;
+        for n in 0..ROWS {
+            store(&db, &format!("account1-{n}")).await;
+        }
+        store(&db, "other").await;
+        let user = db.fairlead_user().await;
+        let clouddriver =
+            StandIn::start(Options { table: Some(Db::open(&db.pool_config())), ..Options::default() }).await.expect("stand-in");
+        let setup = Setup::new(&format!("scan-{name}-{}", server.word()), clouddriver.address().port()).database(&db.jdbc(), &user);
+        let setup = setup.lease(Duration::from_secs(1)).with(keys);
+        Self { db, fairlead: Fairlead::spawn(setup), _clouddriver: clouddriver }
+    }
+
+    async fn mirrored(&self) -> i64 {
+        self.db.admin.number("select count(*) from kubesvc_accounts where status = 'TO_MIGRATE' and fl_origin = 'scanner'").await
+    }
+}
+
+async fn store(db: &TestDatabase, name: &str) {
+    let body = format!(r#"{{"type": "kubernetes", "name": "{name}", "kubeconfigContents": "c"}}"#);
+    db.admin.exec(&format!("insert into accounts values ('{name}', 'kubernetes', '{body}', 1000, 1000, 'someone')")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_that_is_killed_after_any_page_is_made_good_by_the_next_and_migrates_nothing_twice() {
+    for server in SERVERS {
+        let keys = "kubesvc.dynamicAccounts: { namePatterns: ['^account1.*'], scanPageSize: 2 }";
+        let mut w = World::new(server, "killed", keys).await;
+        w.fairlead.kill();
+        for page in 0..4_usize {
+            let skip = if page > 0 { format!("{page}*off->") } else { String::new() };
+            w.fairlead.setup.failpoints = Some(format!("scan-page={skip}return"));
+            w.fairlead.launch_again();
+            let start = Instant::now();
+            while !w.fairlead.has_ended() {
+                assert!(start.elapsed() < SOON, "no page was read:\n{}", w.fairlead.log_tail());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let there = w.mirrored().await;
+            assert_eq!(there, 2 * (i64::try_from(page).unwrap() + 1), "{server:?}: page by page");
+        }
+        let before = w.db.admin.rows("select name, fl_rev, fl_generation from kubesvc_accounts order by name").await;
+        w.fairlead.setup.failpoints = None;
+        w.fairlead.launch_again();
+        w.fairlead.ready().await;
+        let all = || async { (w.mirrored().await == i64::try_from(ROWS).unwrap()).then_some(()) };
+        eventually("all are migrated", SOON, all).await;
+        let after = w.db.admin.rows("select name, fl_generation from kubesvc_accounts order by name").await;
+        for row in &before {
+            assert!(after.iter().any(|r| r[0] == row[0] && r[1] == row[2]), "{server:?}: {row:?} entered twice");
+        }
+        assert_eq!(w.db.admin.number("select count(*) from kubesvc_accounts where name = 'other'").await, 0);
+        assert!(w.fairlead.drain().await.success());
+        w.db.drop_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stored_later_is_found_by_the_next_scan_and_a_drain_gives_the_turn_back() {
+    let keys =
+        "kubesvc.dynamicAccounts: { scan: true, scanBatchSize: 5, scanFrequencySeconds: 1, namePatterns: ['^account1.*','^.*account2.*'] }";
+    let mut w = World::new(Server::MariaDb, "later", keys).await;
+    w.fairlead.ready().await;
+    let so = |n: i64| {
+        let w = &w;
+        async move { eventually("they are migrated", SOON, || async { (w.mirrored().await == n).then_some(()) }).await }
+    };
+    so(9).await;
+    store(&w.db, "my-account2").await;
+    so(10).await;
+    // Posted through the proxy: mirrored at once, and activated by its name with no PATCH; another one stays INACTIVE.
+    for name in ["account1-posted", "posted"] {
+        let body = format!(r#"{{"type": "kubernetes", "name": "{name}", "kubeconfigContents": "c"}}"#);
+        let answer = http::call(w.fairlead.setup.port, &Request::new("POST", "/credentials").json(body)).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let status = |name: &'static str| {
+        let w = &w;
+        async move { w.db.admin.rows(&format!("select status from kubesvc_accounts where name = '{name}'")).await }
+    };
+    let to = |name: &'static str, wanted: &'static str| {
+        let status = &status;
+        async move {
+            let is = || async { (status(name).await == [[Some(wanted.to_owned())]]).then_some(()) };
+            eventually(&format!("{name} is {wanted}"), SOON, is).await;
+        }
+    };
+    to("account1-posted", "TO_MIGRATE").await;
+    to("posted", "INACTIVE").await;
+    let told = || async { (w.fairlead.metric("fairlead_scan_matched_accounts").await == Some(11.0)).then_some(()) };
+    eventually("the last scan is told", SOON, told).await;
+    assert!(w.fairlead.metric("fairlead_scan_last_success_timestamp_seconds").await.is_some_and(|t| t > 0.0));
+    let page = http::get(w.fairlead.setup.admin_port, "/metrics").await.expect("a page").text();
+    assert!(page.contains("fairlead_scan_seconds_count"), "{page}");
+    assert!(w.fairlead.drain().await.success());
+    let turn = w.db.admin.rows("select v from fairlead_meta where k = 'scan'").await;
+    assert!(turn[0][0].as_deref().is_some_and(|v| v.starts_with("0 - ")), "{turn:?}");
+    w.db.drop_now().await;
+}
