@@ -86,8 +86,10 @@ impl Scanner {
             Claim::NotDue(left) => return Ok(Tried::Later(Duration::from_millis(u64::try_from(left).unwrap_or_default()))),
         };
         let scanned = self.scan(&mut Turn { turn, kept: Instant::now() }).await;
-        scans::end(self.engine.store().main(), &self.who, scanned.is_ok()).await?;
-        scanned.map(Tried::Scanned)
+        let ended = scans::end(self.engine.store().main(), &self.who, scanned.is_ok()).await;
+        let report = scanned?;
+        ended?;
+        Ok(Tried::Scanned(report))
     }
 
     /// Gives a sign of life, if it is time for one.
