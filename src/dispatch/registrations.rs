@@ -55,9 +55,7 @@ impl Dispatch {
         let words: Vec<&str> = zones.iter().map(|z| &*z.0).collect();
         let woken = wake::wake_waiting(&self.store, &words, any).await?;
         let mut names: Vec<Arc<str>> = Vec::new();
-        for zone in &words {
-            names.extend(wake::names_of_zone(&self.store, zone).await?.into_iter().map(Arc::from));
-        }
+        names.extend(wake::names_of_zones(&self.store, &words).await?.into_iter().map(Arc::from));
         for agent in &agents {
             names.extend(agent.accounts.keys().cloned());
             info!(agentId = %agent.session.agent, zone = %agent.zone, accounts = agent.accounts.len(), woken, "an agent has registered");

@@ -186,7 +186,8 @@ impl Dispatch {
         if rows.is_empty() {
             return Ok(!absent.is_empty());
         }
-        let firsts = self.firsts();
+        // Asked for once a look, where a row has no zone of its own.
+        let firsts = std::cell::OnceCell::new();
         let mut places = self.places(rows).await?;
         let (mut writes, mut postponed) = (Vec::new(), Vec::new());
         let mut given: Vec<Given> = Vec::new();
@@ -194,7 +195,7 @@ impl Dispatch {
         let mut roles: HashMap<_, Told<bool>> = HashMap::new();
         let mut backs = Together::default();
         for row in rows.drain(..) {
-            let plan = self.plan(&row, &firsts);
+            let plan = self.plan(&row, || firsts.get_or_init(|| self.firsts()).clone());
             let name: Arc<str> = row.name.as_str().into();
             self.remember(&name, &row, &plan);
             for (agent, generation) in plan.let_go {
@@ -263,15 +264,16 @@ impl Dispatch {
         self.agents.zones().iter().filter_map(|zone| self.agents.of_zone(zone).into_iter().next()).collect()
     }
 
-    fn plan(&self, row: &StateRow, firsts: &[Arc<Agent>]) -> Plan {
+    fn plan(&self, row: &StateRow, firsts: impl FnOnce() -> Vec<Arc<Agent>>) -> Plan {
         let zone = row.zone.as_ref().map(|z| self.agents.of_zone(&crate::channel::ZoneId(z.as_str().into()))).unwrap_or_default();
         let holders = self.agents.holders(&row.name);
+        let firsts = if row.zone.is_none() || row.zone_found { firsts() } else { vec![] };
         let memory = self.memory();
         let sight = Sight {
             row,
             zone,
             holders,
-            firsts: if row.zone.is_none() || row.zone_found { firsts.to_vec() } else { vec![] },
+            firsts,
             under_way: memory.is_under_way(row.operation.as_deref()),
             owned_elsewhere: self.life.is_another(row.owner.as_deref()),
             busy: memory.busy(&row.name),

@@ -86,19 +86,26 @@ pub async fn wake_waiting(store: &Store, zones: &[&str], any: bool) -> Result<u6
     Ok(woken)
 }
 
-/// Names of a zone's accounts that its agents should have, or should let go of.
+/// Names of these zones' accounts that their agents should have, or should let go of.
 ///
 /// # Errors
 /// The database's.
-pub async fn names_of_zone(store: &Store, zone: &str) -> Result<Vec<String>> {
+pub async fn names_of_zones(store: &Store, zones: &[&str]) -> Result<Vec<String>> {
     let shape = store.ready()?;
-    let sql = format!(
-        "select {} from kubesvc_accounts where zone_id = ? and {} in ('ACTIVE', 'ORPHANED', 'DELETING', 'DELETE_FAILED', 'TO_DEACTIVATE')",
-        shape.read("name"),
-        shape.read("status")
-    );
-    let rows = store.main().fetch_dynamic(&sql, args![zone]).await?;
-    rows.iter().map(|r| r.text(0).map(Option::unwrap_or_default).map_err(|e| store.main().row_error(e))).collect()
+    let mut names = Vec::new();
+    for some in zones.chunks(CHUNK) {
+        let marks = vec!["?"; some.len()].join(", ");
+        let sql = format!(
+            "select {} from kubesvc_accounts where zone_id in ({marks}) and {} in ('ACTIVE', 'ORPHANED', 'DELETING', 'DELETE_FAILED', 'TO_DEACTIVATE')",
+            shape.read("name"),
+            shape.read("status")
+        );
+        let values: Vec<Arg> = some.iter().map(|z| Arg::from(*z)).collect();
+        for row in store.main().fetch_dynamic(&sql, &values).await? {
+            names.push(row.text(0).map_err(|e| store.main().row_error(e))?.unwrap_or_default());
+        }
+    }
+    Ok(names)
 }
 
 /// Names of ACTIVE and FAILED accounts after a name, in the database's order: for the one look at everything after a start.

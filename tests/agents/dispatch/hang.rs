@@ -78,10 +78,10 @@ async fn a_cluster_that_hangs_for_a_further_agent_keeps_it_from_no_other_account
 async fn behind_more_that_hang_than_an_agent_is_asked_for_at_a_time_nothing_fails_that_was_not_asked_for() {
     let rig = Rig::with(Limits { wait: Duration::from_secs(1), max_retries: 0, ..limits() }).await;
     rig.agents.script("a1", |name, _| if name == "well" { Reply::Reach(cluster("c")) } else { Reply::Hang(cluster("c")) });
-    rig.enter_many(300).await;
-    rig.agents.connect("a1", "z1", &[]);
-    rig.asked("a1 add x", 200).await;
+    // Twice as many as are asked for at a time, so that it waits for longer than an operation may take.
+    rig.enter_many(600).await;
     rig.enter("well", Some("z1"), Status::ToMigrate).await;
+    rig.agents.connect("a1", "z1", &[]);
     let row = rig.becomes("well", Status::Active).await;
     assert_eq!(row.failed_count, 0);
     assert_eq!(rig.seen("well").await, ["TO_MIGRATE", "ACTIVATING", "ACTIVE"], "its time began with its turn");
