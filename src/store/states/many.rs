@@ -20,6 +20,9 @@ use crate::store::{Result, Store, hand, tombstones};
 const MOST: usize = 5_000;
 /// Bytes of values in one statement: far below what any server takes in one packet by default.
 const BYTES: usize = 1024 * 1024;
+/// Rows of one statement that have values of their own: enough to save most round trips, few enough that finding a row's value among
+/// theirs, for each column, costs less than they did.
+const VARIED: usize = 32;
 
 /// The rows of these names, as this database compares names, kept from others until the transaction ends. At most some thousand names.
 ///
@@ -82,8 +85,16 @@ pub async fn write(store: &Store, tx: &mut Tx<'_>, writes: &[(&StateRow, Step, &
             None => {}
         }
     }
+    let mut varied: HashMap<Vec<String>, Vec<(&str, Vec<Arg>)>> = HashMap::new();
     for ((parts, values), names) in alike {
-        touch(store, tx, &format!("update kubesvc_accounts set {}", parts.join(", ")), &values, &names).await?;
+        if names.len() >= VARIED {
+            touch(store, tx, &format!("update kubesvc_accounts set {}", parts.join(", ")), &values, &names).await?;
+        } else {
+            varied.entry(parts).or_default().extend(names.into_iter().map(|name| (name, values.clone())));
+        }
+    }
+    for (parts, rows) in &varied {
+        vary(store, tx, parts, rows).await?;
     }
     touch(store, tx, "delete from kubesvc_accounts", &[], &leaving).await?;
     tombstones::write_all(store, tx, &stones).await?;
@@ -104,6 +115,50 @@ async fn touch(store: &Store, tx: &mut Tx<'_>, sql: &str, values: &[Arg], names:
         }
     }
     Ok(())
+}
+
+/// Writes the same columns of these rows, each with its own values.
+async fn vary(store: &Store, tx: &mut Tx<'_>, parts: &[String], mut rows: &[(&str, Vec<Arg>)]) -> Result<()> {
+    while !rows.is_empty() {
+        let mut bytes = 0;
+        let fits = |(_, values): &&(&str, Vec<Arg>)| {
+            bytes += values.iter().map(size).sum::<usize>();
+            bytes <= BYTES
+        };
+        let (some, more) = rows.split_at(rows.iter().take(VARIED).take_while(fits).count().max(1));
+        let names: Vec<&str> = some.iter().map(|(name, _)| *name).collect();
+        let (sql, values) = varied(parts, some);
+        touch(store, tx, &sql, &values, &names).await?;
+        rows = more;
+    }
+    Ok(())
+}
+
+/// The statement for some rows, and its values. Each part has one value at most.
+fn varied(parts: &[String], rows: &[(&str, Vec<Arg>)]) -> (String, Vec<Arg>) {
+    let (mut nth, mut values) = (0, Vec::new());
+    let mut own = |part: &String| -> String {
+        if !part.contains('?') {
+            return part.clone();
+        }
+        let of = |row: &(&str, Vec<Arg>)| row.1[nth].clone();
+        let first = of(&rows[0]);
+        let sql = if rows.iter().all(|row| of(row) == first) {
+            values.push(first);
+            part.clone()
+        } else {
+            values.extend(rows.iter().flat_map(|row| [Arg::from(row.0), of(row)]));
+            part.replacen('?', &format!("(case name {}end)", "when ? then ? ".repeat(rows.len())), 1)
+        };
+        nth += 1;
+        sql
+    };
+    let parts: Vec<String> = parts.iter().map(&mut own).collect();
+    (format!("update kubesvc_accounts set {}", parts.join(", ")), values)
+}
+
+fn size(value: &Arg) -> usize {
+    if let Arg::Text(Some(text)) = value { text.len() } else { 8 }
 }
 
 fn odd(store: &Store, what: &'static str) -> Error {
@@ -166,7 +221,7 @@ pub(in crate::store) async fn enter(store: &Store, tx: &mut Tx<'_>, rows: Vec<Ve
     let columns: Vec<&str> = first.iter().map(|(column, _)| *column).collect();
     let (mut values, mut bytes, mut count) = (Vec::new(), 0, 0);
     for row in rows {
-        let size: usize = row.iter().map(|(_, value)| if let Arg::Text(Some(text)) = value { text.len() } else { 8 }).sum();
+        let size: usize = row.iter().map(|(_, value)| size(value)).sum();
         if count > 0 && (bytes + size > BYTES || count == CHUNK) {
             tx.exec_dynamic(&shape.insert_many(&columns, count), &std::mem::take(&mut values)).await?;
             (bytes, count) = (0, 0);

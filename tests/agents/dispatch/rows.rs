@@ -144,3 +144,51 @@ async fn twenty_wishes_at_once_are_all_followed_by_the_table_and_none_is_written
         place.done().await;
     }
 }
+
+#[tokio::test]
+async fn many_rows_with_values_of_their_own_are_written_together_and_each_gets_its_own() {
+    for place in places::all("own").await {
+        let store = place.ready().await;
+        let names: Vec<String> = (0..70).map(|i| format!("x'{i:02}")).collect();
+        for name in &names {
+            enter(&store, name, Status::ToMigrate).await;
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut rows = states::load_many(&store, &names).await.expect("read");
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        // Somebody is faster with one of them.
+        states::apply(&store, &rows[40], rows[40].stay(), &Extra::default()).await.expect("written");
+        let own = |i: usize| Extra {
+            work: Work::Begin { operation: format!("01OPERATION{i}"), owner: "01LIFE".into() },
+            message: if i % 3 == 0 { Message::Clear } else { Message::Set(format!("it is {i}, isn't it?")) },
+            learned: (i % 2 == 0).then(|| Learned {
+                host: format!("https://{i}:6443"),
+                version: "v1.34.4".into(),
+                fingerprint: format!("{i:032x}"),
+                identity: format!("uid:{i}"),
+            }),
+            connections: Some(i as i64),
+            due: Due::In(std::time::Duration::from_secs(1_000 + i as u64)),
+            ..Extra::default()
+        };
+        let writes: Vec<_> = rows.iter().enumerate().map(|(i, row)| (row, next(&row.state, Event::Offered), own(i))).collect();
+        let applied = states::apply_all(&store, &writes).await.unwrap_or_else(|e| panic!("{}: {e}", place.word()));
+        for (i, before) in rows.iter().enumerate() {
+            let now = states::load(&store, &before.name).await.expect("read").expect("there");
+            if i == 40 {
+                assert_eq!((applied[i], now.state.status, now.operation), (Applied::Lost, Status::ToMigrate, None), "{}", place.word());
+                continue;
+            }
+            let extra = own(i);
+            assert_eq!((applied[i], now.state.status, now.rev), (Applied::Won, Status::Activating, before.rev + 1), "{}", place.word());
+            assert_eq!((now.operation, now.owner), (Some(format!("01OPERATION{i}")), Some("01LIFE".into())), "{}", place.word());
+            let told = if let Message::Set(text) = extra.message { Some(text) } else { None };
+            assert_eq!((now.error_message, now.connections), (told, i as i64), "{}", place.word());
+            assert_eq!(now.learned, extra.learned.unwrap_or_default(), "{}", place.word());
+            let due = now.due.expect("due") - before.now;
+            assert!(due >= 1_000_000 + 1_000 * i as i64 && due < 2_000_000 + 1_000 * i as i64, "{}: {due}", place.word());
+        }
+        store.close().await;
+        place.done().await;
+    }
+}
