@@ -123,6 +123,7 @@ impl<S> Index<S> {
             let after = match (effect, before) {
                 (Effect::Has(held), before) if before != Some(&held) => Some(held),
                 (Effect::Gone { generation }, Some(held)) if is_meant(held, generation) => None,
+                (Effect::GoneBefore { generation }, Some(held)) if is_meant(held, 0) && held.generation != generation => None,
                 (Effect::Role { watch }, Some(held)) => match role(held, watch) {
                     Some(held) => Some(held),
                     None => continue,

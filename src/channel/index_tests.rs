@@ -97,6 +97,15 @@ fn changes_that_nobody_asks_for_have_a_bound() {
     assert!(!crowded(&index, "a") && !crowded(&index, "c"));
 }
 
+#[test]
+fn what_has_gone_before_a_generation_came_is_not_that_generation() {
+    let mut index = Index::default();
+    index.register(agent("a", 1, "z", &[("old", 1), ("new", 2)]), ());
+    let gone = |name: &str| (Arc::from(name), Effect::GoneBefore { generation: 2 });
+    assert!(index.apply(&session("a", 1), vec![gone("old"), gone("new"), gone("none")]));
+    assert_eq!((index.holders("old").len(), index.holders("new").len()), (0, 1));
+}
+
 proptest! {
     /// The indexes say what the agents say, whatever happened.
     #[test]

@@ -31,6 +31,16 @@ pub(super) struct Asked {
     /// In the words of the log.
     pub(super) kind: &'static str,
     wishes: BTreeMap<Arc<str>, Wish>,
+    /// Accounts of which a later operation has asked something else: what it makes of them, and not this one, is what the agent has then.
+    overtaken: BTreeMap<Arc<str>, Overtaken>,
+}
+
+/// Which operation has overtaken another, as far as one account goes.
+#[derive(Clone, Copy, Debug)]
+struct Overtaken {
+    by: Ulid,
+    /// It adds this generation; `None`: it deletes.
+    adds: Option<i64>,
 }
 
 impl Asked {
@@ -46,7 +56,20 @@ impl Asked {
             ),
             Order::Roles(roles) => ("SetRoles", roles.iter().map(|(name, watch)| (name.clone(), Wish::Role { watch: *watch })).collect()),
         };
-        Self { kind, wishes }
+        Self { kind, wishes, overtaken: BTreeMap::new() }
+    }
+
+    /// A later operation is sent: an agent carries out what concerns one account in the order in which it came, and answers when all of an
+    /// operation is done, so this one's outcome may come after the later one's.
+    fn is_overtaken(&mut self, by: Ulid, later: &Self) {
+        for (name, wish) in &mut self.wishes {
+            let adds = match (*wish, later.wishes.get(name)) {
+                (Wish::Add { generation, .. }, Some(Wish::Delete { generation: gone })) if [0, generation].contains(gone) => None,
+                (Wish::Delete { .. }, Some(Wish::Add { generation, .. })) => Some(*generation),
+                _ => continue,
+            };
+            self.overtaken.insert(name.clone(), Overtaken { by, adds });
+        }
     }
 
     /// The account, where it is only one: for the log.
@@ -62,6 +85,8 @@ pub(super) enum Effect {
     Has(Held),
     /// It has let go of it; 0: whichever it was.
     Gone { generation: i64 },
+    /// It has let go of what it had, but was given this generation since.
+    GoneBefore { generation: i64 },
     /// It watches, or stands by.
     Role { watch: bool },
 }
@@ -106,6 +131,12 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    fn all(&mut self) -> impl Iterator<Item = &mut Asked> {
+        self.open.values_mut().map(|(asked, _)| asked).chain(self.late.iter_mut().map(|(_, asked)| asked))
+    }
+}
+
 /// The operations of one session.
 #[derive(Debug, Default)]
 pub(super) struct Orders(Mutex<State>);
@@ -132,6 +163,7 @@ impl Orders {
         send()?;
         let (answer, receiver) = oneshot::channel();
         state.late.retain(|(late, _)| *late != id);
+        state.all().for_each(|earlier| earlier.is_overtaken(id, &asked));
         state.open.insert(id, (asked, answer));
         Ok(receiver)
     }
@@ -164,20 +196,37 @@ impl Orders {
                 (state.late.remove(at).ok_or(NotTaken::Unknown)?.1, None)
             }
         };
+        if said.failure.is_some() {
+            // Nothing of it was done.
+            state.all().for_each(|earlier| earlier.overtaken.retain(|_, o| o.by != id));
+        }
         drop(state);
         if let Some(failed) = said.failure {
             let refused = Err(Unanswered::Refused(super::convert::failure(failed)));
             return Ok(Taken { asked, effects: Vec::new(), answer: answer.map(|a| (a, refused)) });
         }
         let outcomes = outcomes(&asked, said.accounts);
-        let effects = outcomes.iter().filter_map(|o| Some((o.name.clone(), effect(*asked.wishes.get(&o.name)?, o)?))).collect();
+        let effect = |o: &Outcome| match (effect(*asked.wishes.get(&o.name)?, o)?, asked.overtaken.get(&o.name)) {
+            (effect, None) => Some(effect),
+            (Effect::Gone { generation: 0 }, Some(Overtaken { adds: Some(generation), .. })) => {
+                Some(Effect::GoneBefore { generation: *generation })
+            }
+            (Effect::Gone { generation }, Some(Overtaken { adds: Some(added), .. })) if generation != *added => {
+                Some(Effect::Gone { generation })
+            }
+            (_, Some(_)) => None,
+        };
+        let effects = outcomes.iter().filter_map(|o| Some((o.name.clone(), effect(o)?))).collect();
         Ok(Taken { asked, effects, answer: answer.map(|a| (a, Ok(outcomes))) })
     }
 
     /// The generation of an account that is being added.
     pub(super) fn is_being_added(&self, name: &str, generation: i64) -> bool {
         let state = self.state();
-        let adds = |asked: &Asked| matches!(asked.wishes.get(name), Some(Wish::Add { generation: g, .. }) if *g == generation);
+        let adds = |asked: &Asked| {
+            let wish = asked.wishes.get(name).filter(|_| !asked.overtaken.contains_key(name));
+            matches!(wish, Some(Wish::Add { generation: g, .. }) if *g == generation)
+        };
         state.open.values().any(|(asked, _)| adds(asked)) || state.late.iter().any(|(_, asked)| adds(asked))
     }
 

@@ -103,3 +103,28 @@ fn another_generation_than_the_one_asked_for_is_not_taken_for_it() {
     let (id, _answer) = begun(&orders, add(&["a"]));
     assert!(orders.outcome(id, said(vec![done("a", 8)])).unwrap().effects.is_empty());
 }
+
+#[test]
+fn a_later_order_tells_what_the_agent_has_though_the_earlier_ones_outcome_comes_last() {
+    let orders = Orders::default();
+    let delete = |generation| Asked::of(&Order::Delete(vec![("a".into(), generation)]));
+    let effects = |id, account| orders.outcome(id, said(vec![account])).unwrap().effects;
+    let gone = Effect::Gone { generation: 0 };
+    // Answered together with others that were slow, long after the agent has let go.
+    let (added, _waits) = begun(&orders, add(&["a"]));
+    let (deleted, _waits) = begun(&orders, delete(0));
+    assert!(!orders.is_being_added("a", 7));
+    assert_eq!(effects(deleted, done("a", 0)), [("a".into(), gone.clone())]);
+    assert_eq!(effects(added, done("a", 7)), []);
+    // The other way round: only what was there before has gone.
+    let (deleted, _waits) = begun(&orders, delete(0));
+    let (added, _waits) = begun(&orders, add(&["a"]));
+    assert_eq!(effects(added, done("a", 7)).len(), 1);
+    assert_eq!(effects(deleted, done("a", 0)), [("a".into(), Effect::GoneBefore { generation: 7 })]);
+    // What does not concern the generation, or was refused as a whole, overtakes nothing.
+    let (added, _waits) = begun(&orders, add(&["a"]));
+    let (_other, _waits) = begun(&orders, delete(8));
+    let (refused, _waits) = begun(&orders, delete(0));
+    drop(orders.outcome(refused, wire::Outcome { failure: Some(wire::Failure::default()), ..wire::Outcome::default() }).unwrap());
+    assert_eq!(effects(added, done("a", 7)).len(), 1);
+}
