@@ -24,8 +24,10 @@ pub(super) struct Memory {
     alarms: BTreeSet<(Instant, Arc<str>)>,
     /// Operations that are under way here, and for how many accounts.
     under_way: HashMap<String, u32>,
-    /// Agents to which something about an account is on its way, and how many things.
-    busy: HashMap<Arc<str>, Vec<(Arc<Agent>, u32)>>,
+    /// Agents to which something about an account is on its way.
+    busy: HashMap<Arc<str>, Vec<Busy>>,
+    /// Grows with each thing that is planned to be asked of agents.
+    turn: u64,
     /// Agents that failed with an account.
     failed: HashMap<Arc<str>, Vec<Failed>>,
     /// Since when an account has no agent.
@@ -36,6 +38,14 @@ pub(super) struct Memory {
     pub(super) arrived: HashSet<SessionId>,
     /// Accounts that a session is asked to reach at once.
     lanes: HashMap<SessionId, Arc<Semaphore>>,
+}
+
+struct Busy {
+    agent: Arc<Agent>,
+    /// How many things are on their way.
+    things: u32,
+    /// The turn of the last that was planned.
+    last: u64,
 }
 
 struct Failed {
@@ -99,27 +109,47 @@ impl Memory {
         operation.is_some_and(|o| self.under_way.contains_key(o))
     }
 
-    pub(super) fn send(&mut self, name: &Arc<str>, agent: &Arc<Agent>) {
+    /// The turn of what is planned now. Rows are looked at one after another, so of two things the later was worked out from the newer row.
+    pub(super) fn turn(&mut self) -> u64 {
+        self.turn += 1;
+        self.turn
+    }
+
+    /// Something about an account is on its way to an agent, until [`Memory::sent`].
+    pub(super) fn send(&mut self, name: &Arc<str>, agent: &Arc<Agent>, turn: u64) {
         let all = self.busy.entry(name.clone()).or_default();
-        match all.iter_mut().find(|(a, _)| a.session == agent.session) {
-            Some((_, n)) => *n += 1,
-            None => all.push((agent.clone(), 1)),
+        match all.iter_mut().find(|b| b.agent.session == agent.session) {
+            Some(b) => (b.things, b.last) = (b.things + 1, turn),
+            None => all.push(Busy { agent: agent.clone(), things: 1, last: turn }),
         }
+    }
+
+    /// Something else is asked of an agent now: what was planned before and is not sent yet is not sent any more.
+    pub(super) fn overtake(&mut self, name: &str, session: &SessionId, turn: u64) {
+        let all = self.busy.get_mut(name).into_iter().flatten();
+        all.filter(|b| b.agent.session == *session).for_each(|b| b.last = turn);
+    }
+
+    /// Whether nothing later was planned for an account and an agent. To be asked just before it is sent: what took its time to be made
+    /// ready never arrives after what is newer.
+    pub(super) fn is_latest(&self, name: &str, session: &SessionId, turn: u64) -> bool {
+        let mut all = self.busy.get(name).into_iter().flatten();
+        all.find(|b| b.agent.session == *session).is_none_or(|b| b.last <= turn)
     }
 
     pub(super) fn sent(&mut self, name: &Arc<str>, session: &SessionId) {
         let Some(all) = self.busy.get_mut(name) else { return };
-        for (agent, n) in all.iter_mut() {
-            *n -= u32::from(agent.session == *session);
+        for b in all.iter_mut() {
+            b.things -= u32::from(b.agent.session == *session);
         }
-        all.retain(|(_, n)| *n > 0);
+        all.retain(|b| b.things > 0);
         if all.is_empty() {
             self.busy.remove(name);
         }
     }
 
     pub(super) fn busy(&self, name: &str) -> Vec<Arc<Agent>> {
-        self.busy.get(name).into_iter().flatten().map(|(a, _)| a.clone()).collect()
+        self.busy.get(name).into_iter().flatten().map(|b| b.agent.clone()).collect()
     }
 
     /// An agent could not have an account that is otherwise well; it gets it again after ever longer pauses. Says after how long.
@@ -202,5 +232,44 @@ impl Memory {
     pub(super) fn forget(&mut self, name: &str) {
         self.failed.remove(name);
         self.missing.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::channel::ZoneId;
+
+    #[test]
+    fn what_was_planned_before_something_newer_is_not_sent_any_more() {
+        let agent = |epoch| {
+            Arc::new(Agent {
+                session: SessionId { agent: AgentId("a".into()), epoch },
+                zone: ZoneId("z".into()),
+                version: "1".into(),
+                since: SystemTime::UNIX_EPOCH,
+                replicas: None,
+                accounts: BTreeMap::new(),
+            })
+        };
+        let (mut memory, name, a, later) = (Memory::default(), Arc::from("x"), agent(1), agent(2));
+        let (first, second) = (memory.turn(), memory.turn());
+        memory.send(&name, &a, first);
+        assert!(memory.is_latest(&name, &a.session, first));
+        memory.send(&name, &a, second);
+        assert!(!memory.is_latest(&name, &a.session, first) && memory.is_latest(&name, &a.session, second));
+        // The newer one is over; the older one is still being made ready.
+        memory.sent(&name, &a.session);
+        assert!(!memory.is_latest(&name, &a.session, first));
+        let third = memory.turn();
+        memory.overtake(&name, &a.session, third);
+        memory.send(&name, &later, second);
+        assert!(!memory.is_latest(&name, &a.session, second), "it is to be let go of");
+        assert!(memory.is_latest(&name, &later.session, second), "another session has its own");
+        memory.sent(&name, &a.session);
+        memory.sent(&name, &later.session);
+        assert!(memory.busy.is_empty());
     }
 }

@@ -206,7 +206,7 @@ impl Dispatch {
             }
             for (agent, watch) in plan.give {
                 let operation = Ulid::generate().to_string();
-                given.push(Given { agent, attempt: Attempt { name: name.clone(), operation, row: row.clone(), watch } });
+                given.push(Given { agent, attempt: Attempt { name: name.clone(), operation, row: row.clone(), watch, turn: 0 } });
             }
             let was_due = row.due.is_some_and(|due| due <= row.now);
             match plan.next {
@@ -349,7 +349,7 @@ impl Dispatch {
                     Then::Nothing => {}
                     Then::Offer(agents, operation) => {
                         w.row.operation = Some(operation.clone());
-                        offers.push(Offer { agents, attempt: Attempt { name, operation, row: w.row, watch: true } });
+                        offers.push(Offer { agents, attempt: Attempt { name, operation, row: w.row, watch: true, turn: 0 } });
                     }
                     Then::TakeBack(agents, operation) => {
                         w.row.operation = Some(operation.clone());

@@ -37,6 +37,8 @@ pub(super) struct Attempt {
     /// As it was written before.
     pub row: StateRow,
     pub watch: bool,
+    /// When it was planned: see [`super::memory::Memory::turn`].
+    pub turn: u64,
 }
 
 /// An account in ACTIVATING, and who is to have it.

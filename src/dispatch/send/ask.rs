@@ -66,6 +66,10 @@ impl Dispatch {
                 return Answer::Unsendable(why);
             }
         };
+        if !self.memory().is_latest(&attempt.name, &agent.session, attempt.turn) {
+            // Making it ready took its time, and something newer was planned meanwhile: that comes first, or has been there already.
+            return Answer::Stale;
+        }
         let (name, generation) = (attempt.name.clone(), attempt.row.generation);
         let id = attempt.operation.parse().unwrap_or_else(|_| Ulid::generate());
         debug!(agentId = %agent.session.agent, operationId = %id, account = %name, "asked to have an account");

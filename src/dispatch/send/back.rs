@@ -41,6 +41,10 @@ impl Dispatch {
     pub(in crate::dispatch) fn take_back(self: &Arc<Self>, backs: Vec<Back>) {
         let mut orders: HashMap<String, Vec<Back>> = HashMap::new();
         for b in backs {
+            let mut memory = self.memory();
+            let turn = memory.turn();
+            b.agents.iter().for_each(|agent| memory.overtake(&b.name, &agent.session, turn));
+            drop(memory);
             orders.entry(b.operation.clone()).or_default().push(b);
         }
         for (operation, backs) in orders {

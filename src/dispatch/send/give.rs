@@ -15,8 +15,11 @@ impl Dispatch {
     /// Gives accounts that are well to further agents.
     pub(in crate::dispatch) fn give(self: &Arc<Self>, given: Vec<Given>) {
         let mut by_agent: HashMap<_, (Arc<Agent>, Vec<Attempt>)> = HashMap::new();
-        for g in given {
-            self.memory().send(&g.attempt.name, &g.agent);
+        for mut g in given {
+            let mut memory = self.memory();
+            g.attempt.turn = memory.turn();
+            memory.send(&g.attempt.name, &g.agent, g.attempt.turn);
+            drop(memory);
             by_agent.entry(g.agent.session.clone()).or_insert_with(|| (g.agent.clone(), vec![])).1.push(g.attempt);
         }
         for (agent, attempts) in by_agent.into_values() {

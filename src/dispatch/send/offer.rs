@@ -16,10 +16,13 @@ impl Dispatch {
     /// Hands accounts to their agents.
     pub(in crate::dispatch) fn offer(self: &Arc<Self>, offers: Vec<Offer>) {
         let mut by_agent: HashMap<_, (Arc<Agent>, Vec<Attempt>)> = HashMap::new();
-        for o in offers {
+        for mut o in offers {
+            let mut memory = self.memory();
+            o.attempt.turn = memory.turn();
             for agent in &o.agents {
-                self.memory().send(&o.attempt.name, agent);
+                memory.send(&o.attempt.name, agent, o.attempt.turn);
             }
+            drop(memory);
             match o.agents.as_slice() {
                 [agent] => by_agent.entry(agent.session.clone()).or_insert_with(|| (agent.clone(), vec![])).1.push(o.attempt),
                 _ => {

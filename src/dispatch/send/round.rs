@@ -28,9 +28,9 @@ impl Dispatch {
                 // An operation is one order to one agent: who gets it again repeats how it went. The first has the one that the row names.
                 let operation = if asked.is_empty() { o.attempt.operation.clone() } else { Ulid::generate().to_string() };
                 asked.push(agent);
-                let (this, name, row) = (&self, o.attempt.name.clone(), o.attempt.row.clone());
+                let (this, name, row, turn) = (&self, o.attempt.name.clone(), o.attempt.row.clone(), o.attempt.turn);
                 running.push(Box::pin(async move {
-                    let attempt = [Attempt { name, operation, row, watch: false }];
+                    let attempt = [Attempt { name, operation, row, watch: false, turn }];
                     let answer = match this.ask(agent, &attempt).await.pop() {
                         Some(answer) => answer.await,
                         None => Answer::Stale,
