@@ -13,7 +13,7 @@ mod life;
 mod memory;
 mod metrics;
 mod places;
-mod plan;
+pub mod plan;
 mod registrations;
 mod run;
 mod send;

@@ -221,17 +221,20 @@ fn offer(s: &Sight<'_>) -> Plan {
     if !agents.is_empty() {
         return Plan { let_go, next: Next::Offer(agents), ..Plan::default() };
     }
-    let awaited = match &row.zone {
-        Some(zone) => format!("waiting for an agent of the zone {zone} to connect"),
-        None => "waiting for an agent to connect: it has no zone, so any may have it".to_owned(),
-    };
+    // A zone that was only found is waited for as long as an agent of an ACTIVE account is; then any other will do.
+    let missing = row.zone_found && row.zone.is_some();
+    if missing && !s.firsts.is_empty() && s.missing.is_some_and(|since| since >= s.limits.grace) {
+        let extra = Extra { zone: Zone::Forget, message: Message::Clear, ..Extra::default() };
+        return Plan { let_go, missing, next: Next::Write(None, Box::new(extra)), ..Plan::default() };
+    }
+    let awaited = awaited(row.zone.as_deref());
     // Said once; an agent that comes wakes it.
     let next = if row.error_message.as_deref() == Some(awaited.as_str()) {
         Next::Nothing
     } else {
         Next::Write(None, Box::new(Extra { due: Due::Never, message: Message::Set(awaited), ..Extra::default() }))
     };
-    Plan { let_go, next, ..Plan::default() }
+    Plan { let_go, missing, next, ..Plan::default() }
 }
 
 /// How the agents stand that may have it.
@@ -425,6 +428,23 @@ fn plan_static(s: &Sight<'_>) -> Plan {
         plan.next = Next::Write(None, Box::new(Extra { due: Due::Never, connections: Some(0), ..Extra::default() }));
     }
     plan
+}
+
+/// Whether a definition that was planned for a row in one state is still to be sent, now that the row may be in another: of the same
+/// generation, that is known already.
+pub fn is_still_wanted(planned: Status, same_operation: bool, now: Option<Status>) -> bool {
+    match planned {
+        Status::Activating => same_operation && now == Some(Status::Activating),
+        _ => matches!(now, Some(Status::Active | Status::Orphaned)),
+    }
+}
+
+/// What is said of a row that waits for an agent.
+pub fn awaited(zone: Option<&str>) -> String {
+    match zone {
+        Some(zone) => format!("waiting for an agent of the zone {zone} to connect"),
+        None => "waiting for an agent to connect: it has no zone, so any may have it".to_owned(),
+    }
 }
 
 /// When one more that failed is tried again: jitter only lengthens, and after the last there is none.

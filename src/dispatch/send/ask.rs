@@ -9,8 +9,8 @@ use tracing::{debug, warn};
 use ulid::Ulid;
 
 use super::{Answer, Attempt};
-use crate::account::Status;
 use crate::channel::{Agent, BoxFuture, NewAccount, Order, Outcome};
+use crate::dispatch::plan::is_still_wanted;
 use crate::dispatch::{Dispatch, definition};
 use crate::store::states::{self, Payload, StateRow};
 
@@ -100,9 +100,6 @@ fn known<'a>(answer: Answer) -> BoxFuture<'a, Answer> {
 
 /// Whether that is still what the row asks for.
 fn is_wanted(attempt: &Attempt, now: &states::Payload) -> bool {
-    now.generation == attempt.row.generation
-        && match attempt.row.state.status {
-            Status::Activating => now.operation == attempt.row.operation && now.status == Some(Status::Activating),
-            _ => matches!(now.status, Some(Status::Active | Status::Orphaned)),
-        }
+    let same_operation = now.operation == attempt.row.operation;
+    now.generation == attempt.row.generation && is_still_wanted(attempt.row.state.status, same_operation, now.status)
 }

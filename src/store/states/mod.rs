@@ -13,7 +13,7 @@ mod write;
 
 pub use bell::Bell;
 pub use many::apply_all;
-pub use write::{Applied, Due, Extra, Hand, Learned, Message, NewState, Work, Zone, apply, apply_in, insert};
+pub use write::{Applied, Due, Extra, Hand, Learned, Message, NewState, Work, Zone, apply, apply_in, due_of, insert};
 
 use serde_json::Value;
 
@@ -223,6 +223,31 @@ pub async fn payloads(store: &Store, names: &[&str]) -> Result<Vec<Payload>> {
 }
 
 impl StateRow {
+    /// A row of which nothing is known but its state, for who plans without a database.
+    pub fn bare(name: &str, state: State) -> Self {
+        Self {
+            name: name.to_owned(),
+            rev: 0,
+            generation: 0,
+            state,
+            origin: if state.dynamic { Origin::Interceptor } else { Origin::Agent },
+            zone: None,
+            zone_found: false,
+            failed_count: 0,
+            error_message: None,
+            connections: 0,
+            learned: Learned::default(),
+            due: None,
+            since: None,
+            owner: None,
+            operation: None,
+            overlay: None,
+            props: None,
+            after_gap: false,
+            now: 0,
+        }
+    }
+
     /// Fairlead's layer, opened; an empty object where there is none.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! Making rows due without changing them: what dispatch does when something else than a row has changed.
 
 use super::{Due, StateRow};
+use crate::account::Status;
 use crate::args;
+use crate::lifecycle::{self, State, Wanted};
 use crate::store::db::Arg;
 use crate::store::tombstones::CHUNK;
 use crate::store::{Result, Store};
@@ -38,18 +40,33 @@ pub async fn postpone(store: &Store, rows: &[(&StateRow, Due)]) -> Result<()> {
     tx.commit().await
 }
 
-/// At the start of a replica: every row in a transient state, or with a wish to follow, is looked at, whoever left it so.
+/// Whether a row that nobody has to look at is looked at when a replica starts, whoever left it so: in a transient state, or with a wish to
+/// follow.
+pub fn wakes_at_start(status: Status, wanted: Wanted) -> bool {
+    let state = State { status, wanted, sent: true, dynamic: true };
+    lifecycle::is_transient(status) || status == Status::DeleteFailed || lifecycle::follow(&state).is_some()
+}
+
+/// At the start of a replica: makes due what [`wakes_at_start`].
 ///
 /// # Errors
 /// The database's.
 pub async fn wake_transient(store: &Store) -> Result<u64> {
-    let status = store.ready()?.read("status");
-    let sql = format!(
-        "update kubesvc_accounts set fl_due = {{now}} where fl_due is null and ({status} in ('TO_MIGRATE', 'ACTIVATING', 'TO_DEACTIVATE', \
-         'DEACTIVATING', 'DELETING', 'DELETE_FAILED') or ({status} = 'INACTIVE' and fl_wanted = 'ACTIVE') or ({status} = 'ACTIVE' and fl_wanted = \
-         'INACTIVE') or (fl_wanted = 'DELETED'))"
-    );
+    let column = store.ready()?.read("status");
+    let all = [Wanted::Active, Wanted::Inactive, Wanted::Deleted];
+    let mut parts = vec![within(&column, Status::ALL.into_iter().filter(|s| all.iter().all(|w| wakes_at_start(*s, *w))))];
+    for wanted in all {
+        let some = Status::ALL.into_iter().filter(|s| wakes_at_start(*s, wanted));
+        parts.push(format!("(fl_wanted = '{}' and {})", wanted.as_str(), within(&column, some)));
+    }
+    let sql = format!("update kubesvc_accounts set fl_due = {{now}} where fl_due is null and ({})", parts.join(" or "));
     store.main().exec_dynamic(&sql, &[]).await
+}
+
+/// A condition: the column is one of these.
+fn within(column: &str, statuses: impl IntoIterator<Item = Status>) -> String {
+    let words: Vec<String> = statuses.into_iter().map(|s| format!("'{}'", s.as_str())).collect();
+    format!("{column} in ({})", words.join(", "))
 }
 
 /// Rows that a life that is over was working on. Costs in proportion to what is under way, by the index on `fl_due`.
@@ -65,7 +82,7 @@ pub async fn wake_orphaned_work(store: &Store, alive: &[String]) -> Result<u64> 
     store.main().exec_dynamic(&sql, &values).await
 }
 
-/// Rows that wait for an agent and may have one now: those of these zones, and (`any`) those without a zone.
+/// Rows that wait for an agent and may have one now: those of these zones, and (`any`) those without a zone, or with one that was only found.
 ///
 /// # Errors
 /// The database's.
@@ -74,7 +91,9 @@ pub async fn wake_waiting(store: &Store, zones: &[&str], any: bool) -> Result<u6
     let mut woken = 0;
     let waits = format!("fl_due is null and {status} = 'TO_MIGRATE'");
     if any {
-        let sql = format!("update kubesvc_accounts set fl_due = {{now}} where (zone_id is null or zone_id = '') and {waits}");
+        let sql = format!(
+            "update kubesvc_accounts set fl_due = {{now}} where (zone_id is null or zone_id = '' or fl_zone_found = 1) and {waits}"
+        );
         woken += store.main().exec_dynamic(&sql, &[]).await?;
     }
     for some in zones.chunks(CHUNK) {
@@ -86,7 +105,13 @@ pub async fn wake_waiting(store: &Store, zones: &[&str], any: bool) -> Result<u6
     Ok(woken)
 }
 
-/// Names of these zones' accounts that their agents should have, or should let go of.
+/// States of a zone's accounts that its agents should have, or should let go of: looked at when one of them registers.
+pub const OF_AGENTS: [Status; 5] = [Status::Active, Status::Orphaned, Status::Deleting, Status::DeleteFailed, Status::ToDeactivate];
+
+/// States that are looked at once after a start, when the agents have had their grace period to come back.
+pub const AT_REST: [Status; 3] = [Status::Active, Status::Orphaned, Status::Failed];
+
+/// Names of these zones' accounts that are [`OF_AGENTS`].
 ///
 /// # Errors
 /// The database's.
@@ -96,9 +121,9 @@ pub async fn names_of_zones(store: &Store, zones: &[&str]) -> Result<Vec<String>
     for some in zones.chunks(CHUNK) {
         let marks = vec!["?"; some.len()].join(", ");
         let sql = format!(
-            "select {} from kubesvc_accounts where zone_id in ({marks}) and {} in ('ACTIVE', 'ORPHANED', 'DELETING', 'DELETE_FAILED', 'TO_DEACTIVATE')",
+            "select {} from kubesvc_accounts where zone_id in ({marks}) and {}",
             shape.read("name"),
-            shape.read("status")
+            within(&shape.read("status"), OF_AGENTS)
         );
         let values: Vec<Arg> = some.iter().map(|z| Arg::from(*z)).collect();
         for row in store.main().fetch_dynamic(&sql, &values).await? {
@@ -108,16 +133,16 @@ pub async fn names_of_zones(store: &Store, zones: &[&str]) -> Result<Vec<String>
     Ok(names)
 }
 
-/// Names of ACTIVE and FAILED accounts after a name, in the database's order: for the one look at everything after a start.
+/// Names of accounts that are [`AT_REST`] after a name, in the database's order: for the one look at everything after a start.
 ///
 /// # Errors
 /// The database's.
 pub async fn names_at_rest(store: &Store, after: &str, limit: u32) -> Result<Vec<String>> {
     let shape = store.ready()?;
     let sql = format!(
-        "select {} from kubesvc_accounts where name > ? and {} in ('ACTIVE', 'ORPHANED', 'FAILED') order by name limit ?",
+        "select {} from kubesvc_accounts where name > ? and {} order by name limit ?",
         shape.read("name"),
-        shape.read("status")
+        within(&shape.read("status"), AT_REST)
     );
     let rows = store.main().fetch_dynamic(&sql, args![after, i64::from(limit)]).await?;
     rows.iter().map(|r| r.text(0).map(Option::unwrap_or_default).map_err(|e| store.main().row_error(e))).collect()

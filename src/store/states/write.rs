@@ -213,9 +213,7 @@ pub(super) fn set(store: &Store, row: &StateRow, step: Step, extra: &Extra, gene
         put("fl_key_id", key_id.clone().into());
     }
     let now = |column: &str| format!("{column} = {{now}}");
-    // A wish that came meanwhile is followed now, whoever writes the end of what was under way and whatever it takes for its next time.
-    let follows = lifecycle::follow(&State { status: to, wanted, ..row.state }).is_some();
-    match if follows { Due::Now } else { extra.due } {
+    match due_of(&State { status: to, wanted, ..row.state }, extra.due) {
         Due::Now => set.parts.push(now("fl_due")),
         Due::In(after) => {
             set.parts.push("fl_due = {now} + ?".into());
@@ -229,6 +227,12 @@ pub(super) fn set(store: &Store, row: &StateRow, step: Step, extra: &Extra, gene
     }
     set.parts.push(format!("last_updated = {}", shape.write("last_updated").replace('?', "{now}")));
     Ok(Some(set))
+}
+
+/// When a row that becomes this is looked at again: as the writer says, but at once where a wish that came meanwhile is to be followed,
+/// whoever writes the end of what was under way and whatever it takes for its next time.
+pub fn due_of(after: &State, said: Due) -> Due {
+    if lifecycle::follow(after).is_some() { Due::Now } else { said }
 }
 
 /// Milliseconds, as the columns have them.

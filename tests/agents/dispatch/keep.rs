@@ -1,9 +1,12 @@
 //! ACTIVE and after: one watches, the others stand by; agents that come and go; definitions that change; ORPHANED and back.
 
+use std::time::Duration;
+
 use fairlead::account::Status;
 use fairlead::channel::{Failure, HeldState, Reason};
 use fairlead::dispatch::Limits;
 use fairlead::lifecycle::Event;
+use fairlead::store::states::StateRow;
 
 use super::places;
 use super::rig::{Rig, SOON, limits};
@@ -155,8 +158,38 @@ async fn a_zone_that_was_found_and_is_gone_is_looked_for_anew_and_one_that_was_g
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_zone_that_was_only_found_goes_to_another_when_the_grace_period_is_over() {
+    for place in places::all("found").await {
+        let rig = Rig::on(place, limits()).await;
+        rig.agents.connect("a1", "z1", &[]);
+        rig.enter("early", None, Status::ToMigrate).await;
+        rig.enter("late", None, Status::ToMigrate).await;
+        for name in ["early", "late"] {
+            rig.becomes(name, Status::Active).await;
+            rig.wish(name, Event::Deactivate).await;
+            rig.becomes(name, Status::Inactive).await;
+        }
+        rig.agents.disconnect("a1");
+        let waits = |r: &StateRow| r.error_message.as_deref().is_some_and(|m| m.contains("zone z1"));
+        // Waits for so long that the grace period is over when the other zone comes, and the other way round.
+        rig.wish("early", Event::Activate).await;
+        rig.until("it waits for its zone", "early", waits).await;
+        rig.rest().await;
+        tokio::time::sleep(rig.limits.grace).await;
+        rig.agents.connect("b1", "z2", &[]);
+        rig.wish("late", Event::Activate).await;
+        for name in ["early", "late"] {
+            let row = rig.becomes(name, Status::Active).await;
+            assert_eq!((row.zone.as_deref(), row.zone_found), (Some("z2"), true), "{}: {name}", rig.place.word());
+        }
+        rig.done().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_no_longer_lets_any_agent_in_is_told_and_retried() {
-    let rig = Rig::new().await;
+    // Long enough that what was told first is not told over by the first retry.
+    let rig = Rig::with(Limits { retry: Duration::from_secs(3), ..limits() }).await;
     rig.agents.connect("a1", "z1", &[]);
     rig.enter("x", Some("z1"), Status::ToMigrate).await;
     rig.becomes("x", Status::Active).await;
