@@ -37,7 +37,7 @@ test: lint databases ## Lints, then every test but the end-to-end ones
 	$(STEP) "tests: channel, lifecycle, agent" cargo test $(TESTED) --quiet --test agents
 	$(STEP) "install: schemathesis" scripts/install.sh schemathesis
 	$(STEP) "tests: the API against its document" cargo test $(TESTED) --quiet --test agents -- --ignored --nocapture schemathesis
-	$(STEP) "tests: model of the mirror's protocol" cargo test $(TESTED) --quiet --test model
+	$(STEP) "tests: models of the mirror's protocol and of dispatch" cargo test $(TESTED) --quiet --test model
 	$(STEP) "tests: examples in the documentation" cargo test $(TESTED) --quiet --doc
 
 .PHONY: lint

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod canon;
+mod dispatch;
 mod mutants;
 mod properties;
 mod protocol;
