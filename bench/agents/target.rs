@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{batch, http};
 use crate::proc::Process;
 use crate::tls::Tls;
+use crate::{batch, http};
 
 /// Beyond it a start or an end has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -204,7 +204,8 @@ fn psql(url: &str, text: &str) {
 
 /// Runs a client on this text.
 fn said(mut client: Command, text: &str) {
-    let mut running = client.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the client; scripts/install.sh databases installs it");
+    let mut running =
+        client.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the client; scripts/install.sh databases installs it");
     running.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads all");
     assert!(running.wait().expect("its end").success(), "it refuses: {}", text.chars().take(500).collect::<String>());
 }
