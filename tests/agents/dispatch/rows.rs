@@ -160,8 +160,8 @@ async fn many_rows_with_values_of_their_own_are_written_together_and_each_gets_i
         states::apply(&store, &rows[40], rows[40].stay(), &Extra::default()).await.expect("written");
         let own = |i: usize| Extra {
             work: Work::Begin { operation: format!("01OPERATION{i}"), owner: "01LIFE".into() },
-            message: if i % 3 == 0 { Message::Clear } else { Message::Set(format!("it is {i}, isn't it?")) },
-            learned: (i % 2 == 0).then(|| Learned {
+            message: if i.is_multiple_of(3) { Message::Clear } else { Message::Set(format!("it is {i}, isn't it?")) },
+            learned: i.is_multiple_of(2).then(|| Learned {
                 host: format!("https://{i}:6443"),
                 version: "v1.34.4".into(),
                 fingerprint: format!("{i:032x}"),
