@@ -12,6 +12,9 @@ use crate::support::agent::Agent;
 use crate::support::http::{self, Request};
 use crate::world::{World, delete, expect, takes_changes};
 
+/// As [`QUICK`], but an agent that comes back after a kill has all the time that a slow machine takes.
+const PATIENT: &str = "kubesvc.dynamicAccounts: { retryFrequencySeconds: 1, maxRetries: 40, orphanGraceSeconds: 30 }";
+
 pub async fn run(report: &Report, world: &World, clusters: &Clusters) {
     report
         .case(
@@ -19,7 +22,7 @@ pub async fn run(report: &Report, world: &World, clusters: &Clusters) {
             async {
                 let clusters = clusters.get().await;
                 let cluster = &clusters[0];
-                let mut scene = Scene::new(world, "agents-killed", QUICK).await;
+                let mut scene = Scene::new(world, "agents-killed", PATIENT).await;
                 let agent = Agent::start("killed-a", "zone-one", scene.fairlead.setup.grpc_port, "").await;
                 scene.agents(1).await;
                 let kubeconfig = cluster.kubeconfig(&cluster.admin);

@@ -4,9 +4,10 @@ use http::Method;
 use serde_json::json;
 
 use super::Clusters;
-use super::scene::{QUICK, Scene};
+use super::scene::{PATIENCE, QUICK, Scene};
 use crate::report::Report;
 use crate::support::agent::Agent;
+use crate::support::databases::eventually;
 use crate::support::kube::{self, Cluster, User};
 use crate::support::process::free_port;
 use crate::world::World;
@@ -45,7 +46,11 @@ pub async fn run(report: &Report, world: &World, clusters: &Clusters) {
                         assert!(row.error.to_lowercase().contains(&word.to_lowercase()), "{name}: {word} is not in: {}", row.error);
                     }
                     assert!(row.failed >= 1, "{name}");
-                    assert!(scene.shown(name).await["errorMessage"].as_str().is_some_and(|m| !m.is_empty()), "{name}");
+                    // Between two attempts: while one is under way there is nothing to say.
+                    eventually(&format!("the API says why {name} fails"), PATIENCE, || async {
+                        scene.shown(name).await["errorMessage"].as_str().is_some_and(|m| !m.is_empty()).then_some(())
+                    })
+                    .await;
                     assert!(!row.error.contains("0123456789abcdef"), "{name}: a credential is in: {}", row.error);
                 }
                 for (name, ..) in &cases {
