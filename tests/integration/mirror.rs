@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlead::account::{Origin, Status};
-use fairlead::config::{Database, Deny, DenyAction, FailurePolicy, Interceptor, Replica, SourceConfig};
+use fairlead::config::{Database, FailurePolicy, Interceptor, Replica, SourceConfig};
 use fairlead::lifecycle::Event;
 use fairlead::mirror::{Change, Engine, Handle, Journal, Method, Metrics, Outcome, Refusal, Take, Taken, Ticket, Verdict};
 use fairlead::source::Source;
@@ -16,22 +16,9 @@ use fairlead::store::states::{self, Changed, Extra};
 use ulid::Ulid;
 
 use crate::support::databases::{SERVERS, Server, TestDatabase, eventually};
+use crate::support::settings::interceptor;
 
 const SOON: Duration = Duration::from_secs(20);
-
-fn interceptor() -> Interceptor {
-    Interceptor {
-        enabled: true,
-        activate: false,
-        failure_policy: FailurePolicy::Ignore,
-        max_wait: Duration::from_secs(5),
-        max_wait_fail: Duration::from_secs(5),
-        inspection_limit: 1 << 20,
-        deny: Deny { fields: vec![], action: DenyAction::Warn },
-        state_dir: None,
-        unknown_outcome_window: Duration::from_secs(900),
-    }
-}
 
 /// One replica of Fairlead's mirror, without a proxy.
 struct Replicated {

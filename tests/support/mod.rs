@@ -1,6 +1,6 @@
 //! What the tests stand on: databases, real Clouddrivers and Gates, our own processes, and faults between any two of them.
 //!
-//! Both test binaries use this folder, each a part of it, hence:
+//! The test binaries share this folder, and each uses a part of it, hence:
 #![allow(dead_code, missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agent;
@@ -15,4 +15,5 @@ pub mod process;
 pub mod proxies;
 pub mod relay;
 pub mod server;
+pub mod settings;
 pub mod wire;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fairlead::api::front::{self, FrontLayer};
 use fairlead::api::{Api, BoxFuture, Settler};
 use fairlead::channel::Agents;
-use fairlead::config::{Deny, DenyAction, FailurePolicy, Interceptor, Replica};
+use fairlead::config::Replica;
 use fairlead::dispatch::{Bell, Desk};
 use fairlead::mirror::{Engine, Metrics};
 use fairlead::proxy::{self, Body};
@@ -23,6 +23,7 @@ use tower::Layer as _;
 use super::crowd::Crowd;
 use crate::dispatch::places::{self, Place};
 use crate::support::http::{Answer, Request as Raw, call};
+use crate::support::settings::interceptor;
 
 /// A value that no answer may hold.
 pub const CANARY: &str = "canary-of-a-secret";
@@ -245,19 +246,5 @@ impl Rig {
         self.proxy.drain(Duration::from_secs(5)).await;
         self.stop.cancel();
         self.store.close().await;
-    }
-}
-
-fn interceptor() -> Interceptor {
-    Interceptor {
-        enabled: true,
-        activate: false,
-        failure_policy: FailurePolicy::Ignore,
-        max_wait: Duration::from_secs(5),
-        max_wait_fail: Duration::from_secs(5),
-        inspection_limit: 1 << 20,
-        deny: Deny { fields: vec![], action: DenyAction::Warn },
-        state_dir: None,
-        unknown_outcome_window: Duration::from_secs(900),
     }
 }

@@ -66,9 +66,14 @@ async fn no_more_of_the_scanners_accounts_are_activating_than_the_batch_and_what
         until(&rig, "five are under way", "ACTIVATING", 5).await;
         rig.enter("user", Some("z1"), Status::ToMigrate).await;
         rig.becomes("user", Status::Active).await;
-        // For some rounds of those that wait.
-        for _ in 0..20 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        // Each of those that wait asks for a place again, and gets none.
+        for _ in 0..2 {
+            let before = rig.place.sql.number("select concat(max(fl_due), '') from kubesvc_accounts where status = 'TO_MIGRATE'").await;
+            let asked = || async {
+                let first = "select concat(min(fl_due), '') from kubesvc_accounts where status = 'TO_MIGRATE'";
+                (rig.place.sql.number(first).await > before).then_some(())
+            };
+            eventually("all that wait have asked again", SOON, asked).await;
             assert_eq!((count(&rig, "ACTIVATING").await, count(&rig, "TO_MIGRATE").await), (5, 7), "{}", rig.place.word());
         }
         rig.agents.script("a1", |_, _| Reply::Reach(cluster("c")));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fairlead::config::{Database, Deny, DenyAction, FailurePolicy, Interceptor, Replica as ReplicaConfig, SourceConfig};
+use fairlead::config::{Database, Replica as ReplicaConfig, SourceConfig};
 use fairlead::dispatch::desk::{Outcome, Told};
 use fairlead::dispatch::{Ask, Bell, Desk, Zone};
 use fairlead::lifecycle::Wanted;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::databases::{SERVERS, Server, Sql, TestDatabase, pool_config};
+use crate::support::settings::interceptor;
 
 pub const SOON: Duration = Duration::from_secs(60);
 
@@ -203,19 +204,5 @@ impl World {
         if let Some(server) = self.server {
             server.drop_now().await;
         }
-    }
-}
-
-fn interceptor() -> Interceptor {
-    Interceptor {
-        enabled: true,
-        activate: false,
-        failure_policy: FailurePolicy::Ignore,
-        max_wait: Duration::from_secs(5),
-        max_wait_fail: Duration::from_secs(5),
-        inspection_limit: 1 << 20,
-        deny: Deny { fields: vec![], action: DenyAction::Warn },
-        state_dir: None,
-        unknown_outcome_window: Duration::from_secs(900),
     }
 }
