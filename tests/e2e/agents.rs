@@ -47,6 +47,7 @@ pub async fn run(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
     let Some(clusters) = clusters(report) else { return };
     story::run(report, world, &clusters).await;
     scanned::run(report, world, &clusters).await;
+    scanned::many(report, world, &clusters).await;
     if world.cd.generation.is_old() {
         // What follows has nothing to do with Clouddriver's age.
         return;

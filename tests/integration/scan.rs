@@ -3,6 +3,7 @@
 //! Clouddriver is played by statements on its table. No agent is there, so what is migrated stays TO_MIGRATE; `tests/agents` and
 //! `tests/e2e` go on from there.
 
+mod collations;
 #[cfg(feature = "failpoints")]
 mod process;
 mod rig;

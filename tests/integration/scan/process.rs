@@ -8,7 +8,7 @@ use fairlead::store::Db;
 use super::rig::SOON;
 use crate::support::databases::{SERVERS, Server, TestDatabase, eventually};
 use crate::support::http::{self, Request};
-use crate::support::process::{Fairlead, Setup};
+use crate::support::process::{Fairlead, Setup, folder};
 
 const ROWS: usize = 9;
 
@@ -21,6 +21,11 @@ struct World {
 impl World {
     /// Rows are stored before Fairlead ever runs.
     async fn new(server: Server, name: &str, keys: &str) -> Self {
+        Self::with(server, name, keys, |setup| setup).await
+    }
+
+    /// As [`World::new`]; `more` is done to the setup before the start.
+    async fn with(server: Server, name: &str, keys: &str, more: impl FnOnce(Setup) -> Setup) -> Self {
         let mut db = TestDatabase::create(server, "scan_process").await;
         db.make_accounts_table().await;
         for n in 0..ROWS {
@@ -31,8 +36,15 @@ impl World {
         let clouddriver =
             StandIn::start(Options { table: Some(Db::open(&db.pool_config())), ..Options::default() }).await.expect("stand-in");
         let setup = Setup::new(&format!("scan-{name}-{}", server.word()), clouddriver.address().port()).database(&db.jdbc(), &user);
-        let setup = setup.lease(Duration::from_secs(1)).with(keys);
+        let setup = more(setup.lease(Duration::from_secs(1)).with(keys));
         Self { db, fairlead: Fairlead::spawn(setup), _clouddriver: clouddriver }
+    }
+
+    /// One more replica on the same tables.
+    async fn another(&self) -> Fairlead {
+        let (jdbc, user) = self.fairlead.setup.database.clone().expect("a database");
+        let setup = Setup::new(&format!("{}-b", self.fairlead.setup.name), self.fairlead.setup.clouddriver_port).database(&jdbc, &user);
+        Fairlead::start(setup.lease(Duration::from_secs(1)).with(&self.fairlead.setup.more)).await
     }
 
     async fn mirrored(&self) -> i64 {
@@ -75,6 +87,48 @@ async fn a_scan_that_is_killed_after_any_page_is_made_good_by_the_next_and_migra
         }
         assert_eq!(w.db.admin.number("select count(*) from kubesvc_accounts where name = 'other'").await, 0);
         assert!(w.fairlead.drain().await.success());
+        w.db.drop_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_stopped_beyond_its_lease_while_it_took_an_account_in_brings_nothing_twice_and_nothing_back() {
+    for server in SERVERS {
+        let keys = "kubesvc.dynamicAccounts: { namePatterns: ['^account1.*'], scanPageSize: 2 }";
+        let stops = |setup: Setup| {
+            let setup = setup.holding("settle-read");
+            std::fs::write(folder(&setup.name).join("hold"), "").expect("a file");
+            setup
+        };
+        let mut w = World::with(server, "stopped", keys, stops).await;
+        // It has read the first account as Clouddriver has it, and has written nothing.
+        let held = w.fairlead.folder.join("hold.held");
+        let start = Instant::now();
+        while !held.exists() {
+            assert!(start.elapsed() < SOON, "nothing is held:\n{}", w.fairlead.log_tail());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        w.fairlead.pause().await;
+        std::fs::remove_file(&held).expect("it was there");
+        assert_eq!(w.mirrored().await, 0, "{server:?}");
+        let mut other = w.another().await;
+        let all = || async { (w.mirrored().await == i64::try_from(ROWS).unwrap()).then_some(()) };
+        eventually("the other one migrates all", SOON, all).await;
+        let gone = Request::new("DELETE", "/armory/accounts/account1-0");
+        assert_eq!(http::call(other.setup.port, &gone).await.expect("an answer").status, 202, "{server:?}");
+        let rows = "select name, fl_generation, status from kubesvc_accounts order by name";
+        let before = w.db.admin.rows(rows).await;
+        assert_eq!(before.len(), ROWS - 1, "{server:?}: {before:?}");
+        w.fairlead.resume();
+        let overtaken = || async { w.fairlead.metric("fairlead_scan_errors_total").await.filter(|n| *n > 0.0) };
+        eventually("it hears that it was overtaken", SOON, overtaken).await;
+        let scans = || async { w.fairlead.metric("fairlead_scan_last_success_timestamp_seconds").await.filter(|t| *t > 0.0) };
+        eventually("its own next scan comes to an end", SOON, scans).await;
+        assert_eq!(w.db.admin.rows(rows).await, before, "{server:?}");
+        assert!(w.fairlead.told().await.contains("another replica scans now"), "{server:?}:\n{}", w.fairlead.log_tail());
+        for fairlead in [&mut w.fairlead, &mut other] {
+            assert!(fairlead.drain().await.success(), "{server:?}");
+        }
         w.db.drop_now().await;
     }
 }
