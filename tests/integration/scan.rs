@@ -94,6 +94,12 @@ async fn what_was_taken_out_under_another_spelling_of_its_name_stays_out_where_t
     let report = r.scan().await;
     assert_eq!((report.taken, report.by_hand), (0, 1));
     assert_eq!(w.mirror().await, [""; 0]);
+    // Clouddriver spells it as nobody did when it was taken out.
+    w.drop_row("Prod").await;
+    w.put("prod", "kubernetes", "v1", 1_000).await;
+    let report = r.scan().await;
+    assert_eq!((report.taken, report.by_hand), (0, 1));
+    assert_eq!(w.mirror().await, [""; 0]);
     w.done(&[&r]).await;
 }
 
@@ -287,7 +293,10 @@ async fn two_replicas_that_scan_at_once_migrate_each_account_once() {
         for n in 0..120 {
             w.put(&format!("a{n}"), "kubernetes", "v1", 1_000).await;
         }
-        let (one, two) = (w.replica(settings(&[".*"])).await, w.replica(settings(&[".*"])).await);
+        // However slow the machine is, the first one asks for no sign that its turn is still its own.
+        let long = Duration::from_secs(86_400);
+        let one = w.replica_with(settings(&[".*"]), 50, long).await;
+        let two = w.replica_with(settings(&[".*"]), 50, long).await;
         let first = tokio::spawn({
             let scanner = one.scanner.clone();
             async move { scanner.now().await.expect("scanned").expect("its turn") }
