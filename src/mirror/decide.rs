@@ -278,15 +278,13 @@ pub fn decide(
                     k.incarnation.0 >= gap.since
                         && !settled
                         && name.claimed != Some(k.incarnation)
-                        // A PUT that may have made the row explains it, and a PUT alone brings nothing in.
+                        // A PUT that made the row explains it, and a PUT alone brings nothing in.
                         && !intents.iter().any(|i| put_made(i, k))
                 }
                 _ => false,
             };
             // One that was announced since the snapshot may have made the row.
-            let put_since = open_now
-                .iter()
-                .any(|(id, method)| matches!(method, Method::Put | Method::PutNamed) && !intents.iter().any(|i| i.id == *id));
+            let put_since = open_now.iter().any(|(id, method)| *method == Method::Put && !intents.iter().any(|i| i.id == *id));
             if claim || trigger == Trigger::Take {
                 Action::Insert { after_gap: false }
             } else if unjournalled && put_since {
@@ -353,14 +351,18 @@ fn ends(intent: &IntentFacts, r: Option<&RowFacts>, delete_ok: bool) -> bool {
     }
 }
 
-/// Whether a PUT that is known of may have made this life of the row.
+/// Whether a PUT that is known of made this life of the row, as far as anything tells.
+///
+/// Only a pre-image does. A PUT whose own is not known, or was read too late, was forwarded while the journal was slow: then a POST may
+/// have gone unjournalled as well, and that one account too many is INACTIVE is nothing beside one that is lost. An update by name
+/// creates nothing.
 fn put_made(intent: &IntentFacts, r: &RowFacts) -> bool {
-    matches!(intent.method, Method::Put | Method::PutNamed)
+    intent.method == Method::Put
         && intent.known != Known::Refused
         && match intent.before(r) {
             PreImage::None => true,
             PreImage::Row { incarnation, .. } => incarnation != r.incarnation,
-            PreImage::Unknown => near(intent, r),
+            PreImage::Unknown => false,
         }
 }
 

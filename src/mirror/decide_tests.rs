@@ -124,6 +124,24 @@ fn after_a_gap_a_young_row_enters_unless_it_was_settled_before_the_gap_or_a_put_
 }
 
 #[test]
+fn after_a_gap_a_put_that_does_not_know_what_was_before_it_hides_no_unjournalled_post() {
+    let gap = Trigger::Pass { gap: Some(Gap { since: 3, ok_until: 100 }), may_remove: true };
+    let found = |put: IntentFacts| {
+        let d = decide(Some(&row(5)), None, &NameFacts::default(), &[put], &[], gap);
+        (d.action, d.put_made_it)
+    };
+    let enters = (Action::Insert { after_gap: true }, false);
+    for known in [Known::Pending, Known::Ok, Known::Unknown] {
+        // Journalled a moment after the POST was carried out, and after it was itself: the row that it shows may be either's.
+        assert_eq!(found(IntentFacts { late: true, ..intent(1, Method::Put, known, was(5)) }), enters, "{known:?}");
+        assert_eq!(found(IntentFacts { created: 5, ..intent(1, Method::Put, known, PreImage::Unknown) }), enters, "{known:?}");
+        // What updates only made nothing, whatever it found.
+        assert_eq!(found(intent(1, Method::PutNamed, known, PreImage::None)), enters, "{known:?}");
+        assert_eq!(found(intent(1, Method::PutNamed, known, was(4))), enters, "{known:?}");
+    }
+}
+
+#[test]
 fn a_row_of_fairleads_own_goes_with_a_deletion_and_makes_place_for_what_came_after() {
     let created = MirrorFacts { origin: Origin::Created, incarnation: None, sent: false, deleting: false };
     let both = [intent(1, Method::Delete, Known::Ok, was(4)), intent(2, Method::Post, Known::Ok, PreImage::None)];

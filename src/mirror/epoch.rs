@@ -12,6 +12,9 @@ use ulid::Ulid;
 use super::engine::Engine;
 use crate::store::epochs;
 
+/// Connections for intents that are kept ready: account changes are few, and often come in pairs.
+const READY: usize = 2;
+
 /// Registers, then beats until shutdown.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut beat = 0_i64;
@@ -24,8 +27,10 @@ pub(super) async fn run(engine: Arc<Engine>) {
         }
         let done =
             if engine.registered.load(Ordering::Acquire) { engine.keep_alive(&mut beat).await } else { engine.register(&mut beat).await };
-        if let Err(e) = done {
-            warn!(error = %e, "this replica's epoch cannot be kept");
+        match done {
+            // A database that does not answer has the next beat to be ready by.
+            Ok(()) => drop(tokio::time::timeout(engine.replica.heartbeat, engine.store.ready_intents(READY)).await),
+            Err(e) => warn!(error = %e, "this replica's epoch cannot be kept"),
         }
     }
 }
@@ -54,6 +59,8 @@ impl Engine {
             self.metrics.gaps.inc();
             warn!("account changes passed before the database was there: a pass over everything looks after them");
         }
+        // The first change must not wait for them.
+        let _ = tokio::time::timeout(self.replica.heartbeat, self.store.ready_intents(READY)).await;
         self.registered.store(true, Ordering::Release);
         info!(epoch = id, replica = self.replica.id, "registered");
         Ok(())

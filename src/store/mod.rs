@@ -112,6 +112,13 @@ impl Store {
         &self.intents
     }
 
+    /// Has this many connections for intents lie ready, as far as the pool has so many and the database answers. Making one takes several
+    /// round trips, for which a change would wait, and those that nobody uses are closed after a while.
+    pub async fn ready_intents(&self, connections: usize) {
+        // At once, so that each takes one of its own.
+        futures_util::future::join_all((0..connections).map(|_| self.intents.fetch("select 1", &[]))).await;
+    }
+
     /// Seals and opens definitions.
     pub fn sealer(&self) -> &Sealer {
         &self.sealer

@@ -510,6 +510,42 @@ async fn what_passed_while_nobody_remembered_is_found_by_the_pass_after_the_gap(
     }
 }
 
+/// The journal is slow, a POST is answered, and its process is killed before it was journalled; then the name is updated while the journal is
+/// still slow. That update was not there before the row as far as anybody knows, so it must not count as what made it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_that_a_crash_kept_from_the_journal_is_not_hidden_by_an_update_that_was_journalled_late() {
+    for server in SERVERS {
+        let w = World::new(server).await;
+        let r1 = w.replica("r1").await;
+        let r2 = w.replica_with("r2", Interceptor { max_wait: Duration::from_millis(50), ..interceptor() }).await;
+        r1.die();
+        let created = w.now().await;
+        w.put_row("a", "kubernetes", "posted", created, 1).await;
+        let mut held = holder(&w.db).await;
+        held.exec(if server == Server::MariaDb {
+            "lock tables fairlead_intents write"
+        } else {
+            "lock table fairlead_intents in exclusive mode"
+        })
+        .await;
+        let t = r2.announce(Method::Put, Some("a")).await;
+        w.put_row("a", "kubernetes", "updated", created, 2).await;
+        t.finish(ok(Some("a")));
+        held.exec(if server == Server::MariaDb { "unlock tables" } else { "commit" }).await;
+        eventually("the posted account is mirrored", SOON, async || (w.mirror().await == ["a INACTIVE updated"]).then_some(())).await;
+        drop(r2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_for_intents_lie_ready_before_the_first_change() {
+    for server in SERVERS {
+        let w = World::new(server).await;
+        let r = w.replica("r1").await;
+        eventually("some lie ready", SOON, async || (r.engine.store().intents().idle() > 0).then_some(())).await;
+    }
+}
+
 impl Replicated {
     /// As kill -9 would: no drain, no more heartbeat.
     fn die(self) {

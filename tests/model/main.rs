@@ -175,4 +175,5 @@ mutants! {
     a_gap_is_not_closed_by_a_pass_that_had_to_leave_the_name_alone: OnePassClosesTheGap, &[Empty], TWO, ONE_FAULT_AND_A_PASS, LOST;
     a_late_pre_image_proves_nothing: LatePreImageIsBelieved, &[Empty], TWO, Budget { faults: 2, ..NOTHING }, LOST;
     seen_during_a_gap_is_not_seen_before_it: SeenDuringTheGap, &LINKED_WORLDS, TWO, ONE_FAULT, LOST;
+    that_a_put_was_near_in_time_explains_no_row: NearnessExplains, &[Empty], TWO, ONE_FAULT, LOST;
 }

@@ -50,6 +50,8 @@ pub enum Mutant {
     WindowJudgedAtTheEnd,
     /// The pre-image of an intent that was written late is taken for one from before the change.
     LatePreImageIsBelieved,
+    /// A PUT that does not know what was there before it explains a row that began at about its time.
+    NearnessExplains,
 }
 
 impl Mutant {

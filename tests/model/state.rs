@@ -230,7 +230,7 @@ pub struct History {
     /// Made by a POST of ours, and among them those whose intent was in the journal by then.
     pub posted: u8,
     pub announced: u8,
-    /// Made by a POST of ours that was not journalled, while a journalled PUT was open.
+    /// Made by a POST of ours that was not journalled, while a journalled PUT that knew what was there before it was open.
     pub beside_a_put: u8,
     /// Made by a journalled PUT of ours.
     pub put: u8,

@@ -363,7 +363,7 @@ pub fn read(n: &mut State, k: usize, what: Read, at: u8) {
 
 /// Clouddriver's transaction.
 fn write(n: &mut State, c: &Change, val: u8) {
-    let beside_a_put = n.changes.iter().any(|c| c.method == Method::Put && c.intent == Intent::Open);
+    let beside_a_put = n.changes.iter().any(|c| c.method == Method::Put && c.intent == Intent::Open && c.before != Before::Unknown);
     let h = &mut n.history;
     let journalled = c.owner().is_some() && c.intent != Intent::Writing && c.intent != Intent::Never;
     h.needs_pass |= c.owner().is_none();

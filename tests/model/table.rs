@@ -133,7 +133,9 @@ fn intent(f: &Facts, i: usize, row: Option<Row>) -> Option<IntentFacts> {
         Before::None => PreImage::None,
         Before::Row(before) => PreImage::Row { incarnation: Incarnation(time(before.inc)), modified: Some(i64::from(before.val)) },
     };
-    let near = row.is_some_and(|r| r.inc >= c.floor);
+    // Real times are apart by as much as clocks may be. That a POST takes a row for its own which is older than it is one row too many; that
+    // a PUT does so would be one too few, so for a PUT the worst is assumed.
+    let near = c.method == Method::Put || row.is_some_and(|r| r.inc >= c.floor);
     Some(IntentFacts {
         id: id(i),
         method: method(c.method),
@@ -163,9 +165,18 @@ fn translate(f: &Facts, row: Option<Row>, d: &real::Decision) -> Decision {
         },
         _ => {}
     }
+    let mut made_it = d.put_made_it;
+    if f.mutant == Mutant::NearnessExplains
+        && f.changes.iter().zip(f.known).any(|(c, known)| c.method == Method::Put && *known != Known::Absent)
+    {
+        made_it = true;
+        if matches!(step, Step::Insert(_)) {
+            step = Step::Nothing;
+        }
+    }
     let mut name = f.name;
     if let Some(row) = row {
-        if !f.behind || d.put_made_it || f.mutant == Mutant::SeenDuringTheGap {
+        if !f.behind || made_it || f.mutant == Mutant::SeenDuringTheGap {
             name.seen = row.inc;
         }
         if d.claims || matches!(step, Step::Claim(_)) {

@@ -103,6 +103,15 @@ impl Db {
         &self.label
     }
 
+    /// Connections that lie ready.
+    pub fn idle(&self) -> usize {
+        match &self.pool {
+            Pool::MySql(p) => p.num_idle(),
+            Pool::Postgres(p) => p.num_idle(),
+            Pool::Sqlite(p) => p.num_idle(),
+        }
+    }
+
     /// Closes every connection; statements under way end first.
     pub async fn close(&self) {
         match &self.pool {
