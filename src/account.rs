@@ -27,6 +27,9 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Interceptor, Self::Scanner, Self::Migrated, Self::Created, Self::Agent];
+
     /// The text in the column.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -48,6 +51,11 @@ impl Origin {
             "agent" => Self::Agent,
             _ => return None,
         })
+    }
+
+    /// As a row has it: one that was taken over from the plugin has none, and a word that is not ours counts as none.
+    pub fn stored(text: Option<&str>, dynamic: bool) -> Self {
+        text.and_then(Self::parse).unwrap_or(if dynamic { Self::Migrated } else { Self::Agent })
     }
 
     /// Whether such a row mirrors one of Clouddriver's, so that settling, drift and deletion may touch it.

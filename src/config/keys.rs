@@ -72,6 +72,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { list: true, ..key("kubesvc.dynamicAccounts.namePatterns", "") },
     Key { list: true, ..key("kubesvc.dynamicAccounts.credentialScanNamePatterns", "") },
     key("kubesvc.dynamicAccounts.scanFrequencySeconds", "120"),
+    key("kubesvc.dynamicAccounts.fullScanFrequencySeconds", "600"),
     key("kubesvc.dynamicAccounts.scanBatchSize", "572"),
     key("kubesvc.dynamicAccounts.scanPageSize", "500"),
     key("kubesvc.dynamicAccounts.maxMigrationsPerScan", "0"),

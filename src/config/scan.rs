@@ -36,6 +36,7 @@ pub(super) fn read(reader: &mut Reader<'_>, enabled: bool) -> (Option<Scan>, u32
     let batch = number(reader, "scanBatchSize", 1, 100_000);
     let seconds = |text: &str| values::number(1, 7 * 86_400)(text).map(Duration::from_secs);
     let every = reader.required(&format!("{AT}.scanFrequencySeconds"), seconds);
+    let full = reader.required(&format!("{AT}.fullScanFrequencySeconds"), seconds);
     let page = number(reader, "scanPageSize", 1, 1_000);
     let deletes = reader.required(&format!("{AT}.scanDeletes"), values::boolean);
     let max = number(reader, "maxMigrationsPerScan", 0, u64::from(u32::MAX));
@@ -45,7 +46,7 @@ pub(super) fn read(reader: &mut Reader<'_>, enabled: bool) -> (Option<Scan>, u32
         reader.warn(at, text);
     }
     let on = scan.map_or(!patterns.is_empty(), |(on, _)| on);
-    let settings = Scan { patterns, page, batch, every, deletes, max_migrations: Some(max).filter(|n| *n > 0) };
+    let settings = Scan { patterns, page, batch, every, full, deletes, max_migrations: Some(max).filter(|n| *n > 0) };
     ((on && enabled).then_some(settings), batch)
 }
 

@@ -238,6 +238,8 @@ pub struct Scan {
     pub batch: u32,
     /// `scanFrequencySeconds` (120): from the end of one scan to the next.
     pub every: Duration,
+    /// `fullScanFrequencySeconds` (600): from one scan that reads everything to the next; those between read what has changed.
+    pub full: Duration,
     /// `scanDeletes` (false): mirrored accounts that Clouddriver does not have any more go.
     pub deletes: bool,
     /// `maxMigrationsPerScan` (0: no limit).

@@ -13,6 +13,15 @@ pub struct StatusLabel {
     pub status: &'static str,
 }
 
+/// A state's word, and which way an account came in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AccountLabel {
+    /// As in the table.
+    pub status: &'static str,
+    /// As in the table: `interceptor`, `scanner`, `migrated`, `created`, `agent`.
+    pub origin: &'static str,
+}
+
 /// What became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
@@ -25,7 +34,7 @@ pub struct OutcomeLabel {
 /// Dispatch's metrics; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    pub(super) accounts: Family<StatusLabel, Gauge>,
+    pub(super) accounts: Family<AccountLabel, Gauge>,
     pub(super) waiting: Gauge,
     pub(super) outcomes: Family<OutcomeLabel, Counter>,
     pub(super) transitions: Family<StatusLabel, Counter>,
@@ -41,7 +50,7 @@ impl Metrics {
     /// Registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let m = Self::default();
-        registry.register("dispatch_accounts", "Accounts by state", m.accounts.clone());
+        registry.register("dispatch_accounts", "Accounts by state, and by the way they came in", m.accounts.clone());
         registry.register("dispatch_waiting_seconds", "How long the account has waited that waits longest for an agent", m.waiting.clone());
         registry.register("dispatch_outcomes", "What became of what agents were asked, by account", m.outcomes.clone());
         registry.register("dispatch_transitions", "Accounts that came into a state", m.transitions.clone());

@@ -147,9 +147,10 @@ impl Dispatch {
     async fn count(&self) {
         match wake::count(&self.store).await {
             Ok((counts, waits)) => {
-                for status in Status::ALL {
-                    let n = counts.iter().find(|(s, _)| s == status.as_str()).map_or(0, |(_, n)| *n);
-                    self.metrics.accounts.get_or_create(&super::metrics::StatusLabel { status: status.as_str() }).set(n);
+                for (status, origin) in Status::ALL.into_iter().flat_map(|s| Origin::ALL.map(|o| (s, o))) {
+                    let n = counts.iter().filter(|(s, o, _)| s == status.as_str() && *o == origin).map(|(_, _, n)| n).sum();
+                    let label = super::metrics::AccountLabel { status: status.as_str(), origin: origin.as_str() };
+                    self.metrics.accounts.get_or_create(&label).set(n);
                 }
                 self.metrics.waiting.set(waits / 1_000);
             }

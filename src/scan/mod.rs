@@ -1,14 +1,18 @@
 //! The scanner: the second way into the mirror, by the names of accounts that Clouddriver has already.
 //!
 //! Every `scanFrequencySeconds` one replica ([`crate::store::scans`]) reads Clouddriver's accounts page by page ([`once`]), asks the [`rules`]
-//! what each is to become, and has that done by those who do it for everybody: settling brings an account in and refreshes it
+//! what each is to become ([`look`]), and has that done by those who do it for everybody: settling brings an account in and refreshes it
 //! ([`crate::mirror::take`]), the table of states activates it, dispatch hands it to agents. Nothing here talks to an agent, and nothing is
-//! remembered between scans that the next one could not do without. `docs/scanner.md` tells it to operators.
+//! remembered between scans that a full one could not do without: what is ([`steady`]) makes those between two full ones cost what has
+//! changed. `docs/scanner.md` tells it to operators.
 
+mod absent;
+mod look;
 mod metrics;
 mod once;
 mod rules;
 mod run;
+mod steady;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -19,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 pub use metrics::Metrics;
-pub use once::{Error, Report};
+pub use once::{Error, Kind, Report};
 pub use rules::{Account, Budget, Migrate, Mirrored, Verdict, Why, judge};
 pub use run::Turn;
 
@@ -41,6 +45,8 @@ pub struct Scanner {
     hasher: RandomState,
     /// What has been told already, and what is not worth another try until it changes.
     told: Mutex<HashSet<u64>>,
+    /// What the last scan leaves for the next; `None`: that one reads everything.
+    left: Mutex<Option<steady::Left>>,
 }
 
 impl Scanner {
@@ -55,6 +61,7 @@ impl Scanner {
             cancel,
             hasher: RandomState::new(),
             told: Mutex::default(),
+            left: Mutex::default(),
         })
     }
 

@@ -1,32 +1,52 @@
-//! One scan: over Clouddriver's accounts in pages, then over the mirror's rows for those that Clouddriver does not have.
+//! One scan: over Clouddriver's accounts in pages, all of them or what has changed ([`super::steady`]), and, where it was all, over the
+//! mirror's rows for those that Clouddriver does not have ([`super::absent`]).
 //!
 //! No transaction is open while pages are read, and no lock is taken on Clouddriver's table. What a page says is a hint only: each account
 //! is read again when something is done about it, so what was deleted or changed since the page is not brought back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Instant;
 
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
-use super::{Account, Budget, Migrate, Mirrored, Scanner, Turn, Why, judge};
-use crate::account::{Origin, Status};
-use crate::lifecycle::{self, Event, Wanted};
-use crate::mirror::decide::Action;
-use crate::mirror::settle::{self, Settled};
-use crate::mirror::{Take, Taken};
-use crate::source::{self, Page, Reading, SourceRow};
-use crate::store::mirrored::{self, PassRow};
-use crate::store::states::{self, Applied, Extra};
-use crate::store::{self, hand};
+use super::metrics::KindLabel;
+use super::steady::{AGAIN, Left};
+use super::{Budget, Scanner, Turn};
+use crate::mirror::settle;
+use crate::source::{self, Page, Sign};
+use crate::store;
 
-/// Mirrored rows read at a time.
-const MIRROR_PAGE: u32 = 500;
-/// How often a row is read again while others are faster.
-const TRIES: u32 = 16;
+/// Rows of Clouddriver's between two places that are remembered: what one statement looks through for changes.
+const SPAN: u64 = 10_000;
 
-/// What a scan came to.
+/// What a scan read of Clouddriver's accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// All of them.
+    #[default]
+    Full,
+    /// Those that say to have been changed lately.
+    Changed,
+    /// None but those that something was left to do about: the database says that nothing has changed.
+    Skipped,
+}
+
+impl Kind {
+    /// In metrics and the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Changed => "changed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// What a scan came to. After one that was not [`Kind::Full`] it is about what was read, and nothing is known of drift.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
+    /// What was read.
+    pub kind: Kind,
     /// Rows of Clouddriver's that were read, of every type.
     pub rows: u64,
     /// Kubernetes accounts that a pattern takes.
@@ -68,295 +88,108 @@ pub enum Error {
     Overtaken,
 }
 
-/// Whether this is about one account, so that the others go on.
-fn of_one(e: &settle::Error) -> bool {
-    match e {
-        settle::Error::Store(e) => !e.is_transient(),
-        settle::Error::Source(e) => !e.is_transient(),
-        settle::Error::Definition(_) | settle::Error::Busy => true,
-        settle::Error::Stopped => false,
+/// What is known of a scan that goes on.
+pub(super) struct Course {
+    pub report: Report,
+    pub budget: Budget,
+    /// Hashes of the Kubernetes accounts that Clouddriver has: eight bytes for each, for the time of the scan.
+    pub present: HashSet<u64>,
+    /// The greatest `last_modified_at`.
+    pub newest: i64,
+    /// Accounts that the next scan has to look at, whether they change or not, at most [`AGAIN`].
+    pub again: Vec<String>,
+    /// There are more of them.
+    pub too_many: bool,
+}
+
+impl Course {
+    /// The next scan looks at this account.
+    pub fn look_again(&mut self, name: &str) {
+        if self.again.len() < AGAIN {
+            self.again.push(name.to_owned());
+        } else {
+            self.too_many = true;
+        }
     }
 }
 
-/// What is known of a scan that goes on.
-struct Course {
-    report: Report,
-    budget: Budget,
-    /// Hashes of the Kubernetes accounts that Clouddriver has: eight bytes for each, for the time of the scan.
-    present: HashSet<u64>,
-}
-
 impl Scanner {
-    /// Scans once.
+    /// Scans once: everything, or what may have changed since this process last did.
     ///
     /// # Errors
-    /// [`Error`]. Dropped half-way, it leaves what it has done.
-    pub async fn scan(&self, turn: &mut Turn) -> Result<Report, Error> {
+    /// [`Error`]. Dropped half-way, it leaves what it has done, and the next scan reads everything.
+    pub(super) async fn scan(&self, turn: &mut Turn, everything: bool) -> Result<Report, Error> {
         let started = Instant::now();
-        let budget = Budget::new(self.settings.max_migrations, self.settings.batch);
-        let mut course = Course { report: Report::default(), budget, present: HashSet::new() };
-        let mut after: Option<String> = None;
-        loop {
-            self.keep(turn).await?;
-            let page = self.engine.source().page(after.as_deref(), self.settings.page).await?;
-            self.metrics.rows.inc_by(page.raw_count as u64);
-            course.report.rows += page.raw_count as u64;
-            self.look_at(&page, &mut course, turn).await?;
-            crate::crash_point!("scan-page");
-            match page.next {
-                Some(next) => after = Some(next),
-                None => break,
-            }
-        }
-        self.look_for_absent(&mut course, turn).await?;
-        let Course { mut report, budget, .. } = course;
-        report.held_back = budget.held_back;
+        let mut course = Course {
+            report: Report::default(),
+            budget: Budget::new(self.settings.max_migrations, self.settings.batch),
+            present: HashSet::new(),
+            newest: i64::MIN,
+            again: Vec::new(),
+            too_many: false,
+        };
+        let left = self.take_left().filter(|left| !everything && !turn.is_left_by_another() && left.is_fresh(self.settings.full));
+        // Before the first row is read: what is committed from now on makes another sign.
+        let sign = self.engine.source().sign().await;
+        let left = match (left, sign) {
+            (Some(left), Some(sign)) => Some(self.scan_changes(left, sign, &mut course, turn).await?),
+            (_, sign) => self.scan_all(sign, &mut course, turn).await?,
+        };
+        let left = left.filter(|_| !course.too_many).map(|left| left.with(course.again));
+        turn.rest = left.as_ref().is_none_or(Left::has_rest) && self.engine.source().mode() == "sql";
+        self.leave(left);
+        let mut report = course.report;
+        report.held_back = course.budget.held_back;
         self.tell(&report, started);
         Ok(report)
     }
 
-    async fn look_at(&self, page: &Page, course: &mut Course, turn: &mut Turn) -> Result<(), Error> {
-        let store = self.engine.store();
-        let rows: Vec<&SourceRow> = page.rows.iter().filter(|r| r.is_kubernetes()).collect();
-        let ids: Vec<&str> = rows.iter().map(|r| r.id.as_str()).chain(page.poison.iter().map(|p| p.id.as_str())).collect();
-        course.present.extend(ids.iter().map(|id| self.hash(id)));
-        let mirrored = mirrored::of_names(store, &ids).await?;
-        let mirrored: HashMap<&str, &PassRow> = mirrored.iter().map(|m| (m.name.as_str(), m)).collect();
-        let matched: Vec<&str> = rows.iter().map(|r| r.id.as_str()).filter(|id| self.settings.patterns.take(id)).collect();
-        // A note under another spelling of the name is found when the account is taken: the database compares it.
-        let noted = hand::of(store, &matched).await?;
-        let noted: HashSet<&str> = noted.iter().map(|n| n.name.as_str()).collect();
-        let matched: HashSet<&str> = matched.into_iter().collect();
-        course.report.matched += matched.len() as u64;
-
-        for poison in &page.poison {
-            if mirrored.contains_key(poison.id.as_str()) || self.settings.patterns.take(&poison.id) {
-                course.report.failed += 1;
-                self.tell_poison(&poison.id, &poison.reason);
-            }
-        }
-        for row in rows {
-            let name = row.id.as_str();
-            let (m, is_matched) = (mirrored.get(name).copied(), matched.contains(name));
-            if m.is_none() && !is_matched {
-                continue;
-            }
-            let readable = serde_json::from_str::<serde::de::IgnoredAny>(&row.body).is_ok();
-            let account = Account {
-                matched: is_matched,
-                readable,
-                by_hand: noted.contains(name),
-                mirrored: m.map(|m| Mirrored {
-                    follows: m.origin.follows_clouddriver(),
-                    status: m.status,
-                    wanted: m.wanted,
-                    differs: readable && self.engine.looks_wrong(row, m),
-                }),
-            };
-            let verdict = judge(&account);
-            course.report.by_hand += u64::from(verdict.why == Why::ByHand);
-            if !readable {
-                course.report.failed += 1;
-                self.tell_poison(name, "its definition is not JSON that can be read");
-                continue;
-            }
-            if verdict.refresh {
-                match self.engine.agree(name, false).await {
-                    Ok(Settled { action: Action::Update | Action::Relink, .. }) => course.report.refreshed += 1,
-                    Ok(Settled { unreadable, .. }) => course.report.failed += u64::from(unreadable),
-                    Err(e) => self.failed(name, e, course)?,
-                }
-            }
-            if let Some(migrate) = verdict.migrate
-                && course.budget.admits(migrate)
-            {
-                self.migrate(row, migrate, course).await?;
-            }
-            self.keep(turn).await?;
-        }
-        Ok(())
-    }
-
-    /// One account that speaks for itself only: told, and the others go on.
-    fn failed(&self, name: &str, e: settle::Error, course: &mut Course) -> Result<(), Error> {
-        if !of_one(&e) {
-            return Err(e.into());
-        }
-        course.report.failed += 1;
-        warn!(account = name, error = %e, "an account cannot be scanned: the next scan tries again");
-        Ok(())
-    }
-
-    async fn migrate(&self, row: &SourceRow, migrate: Migrate, course: &mut Course) -> Result<(), Error> {
-        let name = row.id.as_str();
-        // By the API it may be readable without having changed: a secret of it resolves again.
-        let hopeless = (name, row.incarnation.0, row.body.as_str());
-        let done = match migrate {
-            Migrate::Take if self.engine.source().mode() == "sql" && self.is_known(hopeless) => {
-                course.report.failed += 1;
-                false
-            }
-            Migrate::Take => {
-                let mut take = Take::new(Origin::Scanner, Status::ToMigrate);
-                take.respects_hand = true;
-                match self.engine.take(name, &take).await {
-                    Ok(Taken::Entered) => true,
-                    Ok(Taken::There | Taken::Absent) => false,
-                    Ok(Taken::ByHand) => {
-                        course.report.by_hand += 1;
-                        false
-                    }
-                    // Settling has told why.
-                    Ok(Taken::Unreadable) => {
-                        self.is_new(hopeless);
-                        course.report.failed += 1;
-                        false
-                    }
-                    Err(e) => {
-                        self.failed(name, e, course)?;
-                        false
-                    }
-                }
-            }
-            Migrate::Activate => match self.activate(name).await {
-                Ok(done) => done,
-                Err(e) => {
-                    self.failed(name, e.into(), course)?;
-                    false
-                }
-            },
-        };
-        if done {
-            course.budget.spend(migrate);
-            self.metrics.migrated.inc();
-            match migrate {
-                Migrate::Take => course.report.taken += 1,
-                Migrate::Activate => course.report.activated += 1,
-            }
-            info!(
-                account = name,
-                pattern = self.settings.patterns.first(name),
-                activated = migrate == Migrate::Activate,
-                "migrated by its name"
-            );
-        }
-        Ok(())
-    }
-
-    /// Wants an INACTIVE account managed, if no user took it out by hand.
-    async fn activate(&self, name: &str) -> store::Result<bool> {
-        let store = self.engine.store();
-        for _ in 0..TRIES {
-            let Some(row) = states::load(store, name).await? else { return Ok(false) };
-            // After the row: what a user does from now on raises its revision, and nothing is written here.
-            let by_hand = !hand::of(store, &[name]).await?.is_empty();
-            let at_rest = row.state.status == Status::Inactive && row.state.wanted == Wanted::Inactive;
-            if by_hand || !at_rest || !row.origin.follows_clouddriver() {
-                return Ok(false);
-            }
-            let step = lifecycle::next(&row.state, Event::Activate);
-            match states::apply(store, &row, step, &Extra::default()).await {
-                Ok(Applied::Won) => {
-                    self.engine.tell_changed();
-                    return Ok(true);
-                }
-                Ok(Applied::Lost) => {}
-                Err(e) if e.is_contention() => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(false)
-    }
-
-    /// Mirrored accounts that the pages did not show. Each is asked for by its name: another spelling of it, or one that came since, is there.
-    async fn look_for_absent(&self, course: &mut Course, turn: &mut Turn) -> Result<(), Error> {
-        let (most, mut gone) = (self.engine.max_deletes() as usize, Vec::new());
-        let mut after: Option<String> = None;
+    /// What it leaves is the next scan's beginning; `None`: that one reads everything again.
+    async fn scan_all(&self, sign: Option<Sign>, course: &mut Course, turn: &mut Turn) -> Result<Option<Left>, Error> {
+        let began = Instant::now();
+        let (mut after, mut marks, mut marked) = (None::<String>, Vec::new(), 0);
         loop {
             self.keep(turn).await?;
-            let page = mirrored::page(self.engine.store(), after.as_deref(), MIRROR_PAGE).await?;
-            for m in &page {
-                let leaving = matches!(m.status, Some(Status::Deleting | Status::DeleteFailed));
-                if leaving || !m.origin.follows_clouddriver() || course.present.contains(&self.hash(&m.name)) {
-                    continue;
-                }
-                match self.engine.source().read(&m.name).await? {
-                    Reading::Present(row) if row.is_kubernetes() => {
-                        if self.engine.looks_wrong(&row, m) {
-                            match self.engine.agree(&m.name, false).await {
-                                Ok(settled) => {
-                                    course.report.refreshed += u64::from(matches!(settled.action, Action::Update | Action::Relink))
-                                }
-                                Err(e) => self.failed(&m.name, e, course)?,
-                            }
-                        }
-                    }
-                    Reading::Unknown(reason) => debug!(account = m.name, reason, "Clouddriver does not say whether the account is there"),
-                    Reading::Present(_) | Reading::Absent => {
-                        course.report.drift += 1;
-                        // An adopted row that never saw Clouddriver's may never have had one.
-                        if m.incarnation.is_some() && gone.len() <= most {
-                            gone.push(m.name.clone());
-                        }
-                        if self.is_new(("drift", &m.name)) {
-                            warn!(
-                                account = m.name,
-                                deletes = self.settings.deletes,
-                                "Clouddriver does not have a mirrored account any more"
-                            );
-                        }
-                    }
-                }
-                self.keep(turn).await?;
+            let page = self.engine.source().page(after.as_deref(), self.settings.page).await?;
+            self.look_at_page(&page, course, turn).await?;
+            crate::crash_point!("scan-page");
+            let Some(next) = page.next else { break };
+            if course.report.rows - marked >= SPAN {
+                marked = course.report.rows;
+                marks.push(next.clone());
             }
-            match page.last() {
-                Some(last) if page.len() >= MIRROR_PAGE as usize => after = Some(last.name.clone()),
-                _ => break,
-            }
+            after = Some(next);
         }
-        if !self.settings.deletes || gone.is_empty() {
-            return Ok(());
-        }
-        if gone.len() > most {
-            course.report.deletes_held_back = course.report.drift;
-            error!(
-                absent = course.report.drift,
-                max_deletes_per_pass = most,
-                "Clouddriver lacks many mirrored accounts: beyond maxDeletesPerPass none is removed, and they are shown as drift"
-            );
-            return Ok(());
-        }
-        for name in gone {
-            match self.engine.agree(&name, true).await {
-                Ok(Settled { action: Action::Remove, .. }) => {
-                    course.report.removed += 1;
-                    course.report.drift -= 1;
-                }
-                Ok(settled) => course.report.drift -= u64::from(!settled.drift),
-                Err(e) => self.failed(&name, e, course)?,
-            }
-            self.keep(turn).await?;
-        }
-        Ok(())
+        self.look_for_absent(course, turn).await?;
+        self.forget_by_hand(course, turn).await?;
+        Ok(sign.map(|sign| Left::new(sign, course.newest, marks, began)))
     }
 
-    fn tell_poison(&self, name: &str, reason: &str) {
-        if self.is_new(("poison", name, reason)) {
-            warn!(account = name, reason, "an account of Clouddriver's cannot be scanned");
-        }
+    /// Counts the page, and looks at its accounts.
+    pub(super) async fn look_at_page(&self, page: &Page, course: &mut Course, turn: &mut Turn) -> Result<(), Error> {
+        self.metrics.rows.inc_by(page.raw_count as u64);
+        course.report.rows += page.raw_count as u64;
+        course.newest = page.rows.iter().filter_map(|row| row.modified).fold(course.newest, i64::max);
+        self.look_at(page, course, turn).await
     }
 
     fn tell(&self, report: &Report, started: Instant) {
         let level = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.scans.get_or_create(&KindLabel { kind: report.kind.as_str() }).inc();
         self.metrics.seconds.observe(started.elapsed().as_secs_f64());
         self.metrics.refreshed.inc_by(report.refreshed);
-        self.metrics.matched.set(level(report.matched));
-        self.metrics.failed.set(level(report.failed));
         self.metrics.held_back.set(level(report.held_back));
+        if report.kind == Kind::Full {
+            self.metrics.matched.set(level(report.matched));
+            self.metrics.failed.set(level(report.failed));
+            self.engine.note_drift(report.drift, report.deletes_held_back);
+        } else if level(report.failed) > self.metrics.failed.get() {
+            self.metrics.failed.set(level(report.failed));
+        }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         self.metrics.last.set(now.as_secs_f64());
-        self.engine.note_drift(report.drift, report.deletes_held_back);
         info!(
+            kind = report.kind.as_str(),
             rows = report.rows,
             matched = report.matched,
             taken = report.taken,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use super::{Error, Report, Scanner};
-use crate::store::scans::{self, Claim};
+use crate::store::scans::{self, Claim, Ended};
 
 /// Between two looks for the tables.
 const TABLES: Duration = Duration::from_millis(100);
@@ -20,6 +20,15 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Turn {
     turn: scans::Turn,
     kept: Instant,
+    /// This process remembers something that another would have to look for.
+    pub(super) rest: bool,
+}
+
+impl Turn {
+    /// Whether the last scan was another process's, and left something that only that one remembers.
+    pub(super) fn is_left_by_another(&self) -> bool {
+        self.turn.is_left_by_another()
+    }
 }
 
 /// What came of trying.
@@ -46,7 +55,7 @@ impl Scanner {
             () = stop.cancelled() => {}
         }
         // Cut off in the middle, it goes on with another replica's next scan, or with ours after a start.
-        let given = scans::end(self.engine.store().main(), &self.who, false);
+        let given = scans::end(self.engine.store().main(), &self.who, Ended::BrokenOff);
         if !matches!(tokio::time::timeout(FAREWELL, given).await, Ok(Ok(()))) {
             debug!("the turn to scan is not given back: it ends by itself");
         }
@@ -58,7 +67,7 @@ impl Scanner {
         }
         let (mut retry, mut first) = (RETRY, true);
         loop {
-            let pause = match self.try_once(first).await {
+            let pause = match self.try_once(first, false).await {
                 Ok(Tried::Scanned(_)) => {
                     (retry, first) = (RETRY, false);
                     self.settings.every
@@ -76,17 +85,25 @@ impl Scanner {
         }
     }
 
-    /// The first scan of a process is always due: its patterns may be others than those of the last scan.
-    async fn try_once(&self, first: bool) -> Result<Tried, Error> {
-        let every = if first { 0 } else { millis(self.settings.every) };
+    /// The first scan of a process is always due: its patterns may be others than those of the last scan. And it reads everything, since
+    /// nothing is remembered yet.
+    async fn try_once(&self, due: bool, everything: bool) -> Result<Tried, Error> {
+        let every = if due { 0 } else { millis(self.settings.every) };
         let claim = scans::claim(self.engine.store().main(), &self.who, millis(self.lease), every).await?;
         let turn = match claim {
             Claim::Mine(turn) => turn,
             Claim::Held => return Ok(Tried::Later(self.lease.min(self.settings.every) / 2)),
             Claim::NotDue(left) => return Ok(Tried::Later(Duration::from_millis(u64::try_from(left).unwrap_or_default()))),
         };
-        let scanned = self.scan(&mut Turn { turn, kept: Instant::now() }).await;
-        let ended = scans::end(self.engine.store().main(), &self.who, scanned.is_ok()).await;
+        let mut turn = Turn { turn, kept: Instant::now(), rest: false };
+        // Boxed: it is a deep future, and many lie in it.
+        let scanned = Box::pin(self.scan(&mut turn, everything)).await;
+        let ended = match scanned {
+            Ok(_) if turn.rest => Ended::WithRest,
+            Ok(_) => Ended::Done,
+            Err(_) => Ended::BrokenOff,
+        };
+        let ended = scans::end(self.engine.store().main(), &self.who, ended).await;
         let report = scanned?;
         ended?;
         Ok(Tried::Scanned(report))
@@ -107,12 +124,24 @@ impl Scanner {
         Ok(())
     }
 
-    /// One scan now, if nobody else scans; `None`: somebody does.
+    /// One scan of everything now, if nobody else scans; `None`: somebody does.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn now(&self) -> Result<Option<Report>, Error> {
-        Ok(match self.try_once(true).await? {
+        self.once(true).await
+    }
+
+    /// As [`Scanner::now`], as the loop does it: of what may have changed, where that can be known.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn again(&self) -> Result<Option<Report>, Error> {
+        self.once(false).await
+    }
+
+    async fn once(&self, everything: bool) -> Result<Option<Report>, Error> {
+        Ok(match self.try_once(true, everything).await? {
             Tried::Scanned(report) => Some(report),
             Tried::Later(_) => None,
         })

@@ -11,9 +11,11 @@
 mod api;
 mod http;
 mod judge;
+mod sign;
 mod sql;
 
 pub use api::{Api, ApiConfig};
+pub use sign::Sign;
 pub use sql::Sql;
 
 use crate::account::Incarnation;
@@ -79,7 +81,7 @@ pub enum Reading {
 /// A row that is there and cannot be used.
 #[derive(Clone, Debug)]
 pub struct Poison {
-    /// Its id.
+    /// Its id, or what can be shown of one that is no text.
     pub id: String,
     /// What is wrong with it; never a part of its body.
     pub reason: String,
@@ -200,15 +202,40 @@ impl Source {
     }
 
     /// Reads the accounts after `after` (from the start with `None`), at most `limit` of them; fewer where definitions are
-    /// large. A row that exists throughout a pass is seen exactly once in it. By the API a row that Clouddriver cannot
+    /// large, more where ids are no text. A row that exists throughout a pass is seen exactly once in it. By the API a row that Clouddriver cannot
     /// resolve is left out, so that what a pass does not show is to be asked for with [`Source::read`].
     ///
     /// # Errors
     /// See [`Error`]. Dropping the future leaves nothing behind.
     pub async fn page(&self, after: Option<&str>, limit: u32) -> Result<Page, Error> {
         match self {
-            Self::Sql(s) => s.page(after, limit).await,
+            Self::Sql(s) => s.page(sql::Range { after, ..sql::Range::default() }, limit).await,
             Self::Api(a) => a.page(after, limit).await,
+        }
+    }
+
+    /// As [`Source::page`], of the accounts up to `upto` (to the end with `None`) that say to have been changed at `since` or later. It
+    /// costs the source what lies between `after` and `upto`, and the answer is as large as what has changed. By the API there is no such
+    /// question, and no row.
+    ///
+    /// # Errors
+    /// As [`Source::page`].
+    pub async fn changed(&self, after: Option<&str>, upto: Option<&str>, since: i64, limit: u32) -> Result<Page, Error> {
+        match self {
+            Self::Sql(s) => s.page(sql::Range { after, upto, since: Some(since) }, limit).await,
+            Self::Api(_) => Ok(Page::default()),
+        }
+    }
+
+    /// What the source says of changes, in constant time. `None`: it cannot be asked, as by the API.
+    pub async fn sign(&self) -> Option<Sign> {
+        let Self::Sql(sql) = self else { return None };
+        match sql.sign().await {
+            Ok(sign) => Some(sign),
+            Err(e) => {
+                tracing::debug!(error = %e, "whether Clouddriver's table has changed cannot be asked");
+                None
+            }
         }
     }
 

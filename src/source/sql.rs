@@ -3,10 +3,13 @@
 //! Every statement carries the server's word on whether it is the primary, so that a failover between a check and a read
 //! cannot slip through. A definition above [`MAX_BODY`] is not fetched at all; a page fetches the ordinary ones with its
 //! one statement and the large ones singly, up to [`PAGE_BYTES`].
+//!
+//! An id that is no text cannot be named in a statement. Its row is poison, and what comes after it is found by its number of rows behind
+//! the last id that is one.
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Error, Page, Poison, PreImage, Reading, SourceInfo, SourceRow};
+use super::{Error, Page, Poison, PreImage, Reading, Sign, SourceInfo, SourceRow};
 use crate::account::Incarnation;
 use crate::args;
 use crate::store::db::{self, Db, Dialect, Row};
@@ -19,6 +22,10 @@ const ORDINARY_BODY: i64 = 64 * 1024;
 const PAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Most rows of one page: 64 MiB of ordinary definitions at the worst.
 const MAX_ROWS: u32 = 1000;
+/// Most rows one after the other whose ids are no text.
+const MAX_NAMELESS: i64 = 10_000;
+/// Bytes of such an id that are told.
+const SHOWN: usize = 64;
 
 /// The table `accounts` behind one pool.
 #[derive(Clone, Debug)]
@@ -31,8 +38,7 @@ pub struct Sql {
 /// 0 server state, 1 id, 2 type, 3 body or NULL, 4 created, 5 modified, 6 bytes of the body.
 struct Statements {
     read: &'static str,
-    first: &'static str,
-    after: &'static str,
+    rows: &'static str,
     pre_image: &'static str,
     check: &'static str,
 }
@@ -52,8 +58,7 @@ macro_rules! mysql_columns {
 }
 const MYSQL: Statements = Statements {
     read: concat!("select s.state, ", mysql_columns!(), " from (select ", mysql_state!(), " as state) s left join accounts a on a.id = ?"),
-    first: concat!("select ", mysql_state!(), ", ", mysql_columns!(), " from accounts a order by a.id limit ?"),
-    after: concat!("select ", mysql_state!(), ", ", mysql_columns!(), " from accounts a where a.id > ? order by a.id limit ?"),
+    rows: concat!("select ", mysql_state!(), ", ", mysql_columns!(), " from accounts a"),
     pre_image: concat!(
         "select s.state, a.id, cast(a.created_at as signed), cast(a.last_modified_at as signed) from (select ",
         mysql_state!(),
@@ -79,8 +84,7 @@ macro_rules! pg_columns {
 }
 const POSTGRES: Statements = Statements {
     read: concat!("select s.state, ", pg_columns!(), " from (select ", pg_state!(), " as state) s left join accounts a on a.id = ?"),
-    first: concat!("select ", pg_state!(), ", ", pg_columns!(), " from accounts a order by a.id limit ?"),
-    after: concat!("select ", pg_state!(), ", ", pg_columns!(), " from accounts a where a.id > ? order by a.id limit ?"),
+    rows: concat!("select ", pg_state!(), ", ", pg_columns!(), " from accounts a"),
     pre_image: concat!(
         "select s.state, a.id::text, a.created_at::bigint, a.last_modified_at::bigint from (select ",
         pg_state!(),
@@ -102,11 +106,24 @@ macro_rules! sqlite_columns {
 }
 const SQLITE: Statements = Statements {
     read: concat!("select s.state, ", sqlite_columns!(), " from (select '0/0' as state) s left join accounts a on a.id = ?"),
-    first: concat!("select '0/0', ", sqlite_columns!(), " from accounts a order by a.id limit ?"),
-    after: concat!("select '0/0', ", sqlite_columns!(), " from accounts a where a.id > ? order by a.id limit ?"),
+    rows: concat!("select '0/0', ", sqlite_columns!(), " from accounts a"),
     pre_image: "select '0/0', a.id, a.created_at, a.last_modified_at from (select 1) s left join accounts a on a.id = ?",
     check: "select '0/0', sqlite_version(), (select count(*) from (select id, type, body, created_at, last_modified_at from accounts limit 1))",
 };
+
+/// Which rows a page is of.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Range<'a> {
+    /// Behind this id; `None`: from the first one.
+    pub after: Option<&'a str>,
+    /// Up to this one and with it; `None`: to the last one.
+    pub upto: Option<&'a str>,
+    /// Only those that were changed at this time or later, as `last_modified_at` says.
+    pub since: Option<i64>,
+}
+
+/// A row's id, or the bytes that are no text.
+type Id = std::result::Result<String, Vec<u8>>;
 
 /// A row as the statements give it.
 enum Decoded {
@@ -142,10 +159,8 @@ impl Sql {
         let rows = self.fetch(self.statements().read, args![MAX_BODY, 0_i64, name]).await?;
         let row = rows.first().ok_or_else(|| self.odd("no answer to a reading"))?;
         self.primary(row)?;
-        if row.text(1).map_err(|e| self.undecodable(e))?.is_none() {
-            return Ok(Reading::Absent);
-        }
-        Ok(match self.decode(row)? {
+        let Some(id) = self.id(row)? else { return Ok(Reading::Absent) };
+        Ok(match Self::decode(row, id) {
             Decoded::Row(row) => Reading::Present(row),
             Decoded::Large(_) => Reading::Unknown(too_large()),
             Decoded::Poison(p) => Reading::Unknown(p.reason),
@@ -181,12 +196,15 @@ impl Sql {
         let mut strangers = false;
         for row in &rows {
             self.primary(row)?;
-            let Some(id) = row.text(1).map_err(|e| self.undecodable(e))? else { continue };
-            if !known.contains(id.as_str()) {
-                strangers = true;
-                continue;
-            }
-            let reading = match self.decode(row)? {
+            let id = match self.id(row)? {
+                Some(Ok(id)) if known.contains(id.as_str()) => id,
+                Some(_) => {
+                    strangers = true;
+                    continue;
+                }
+                None => continue,
+            };
+            let reading = match Self::decode(row, Ok(id.clone())) {
                 Decoded::Row(row) => Some(Reading::Present(row)),
                 Decoded::Large(_) => None,
                 Decoded::Poison(p) => Some(Reading::Unknown(p.reason)),
@@ -196,41 +214,80 @@ impl Sql {
         if rows.is_empty() { Err(self.odd("no answer to a reading")) } else { Ok(strangers) }
     }
 
-    pub(super) async fn page(&self, after: Option<&str>, limit: u32) -> Result<Page, Error> {
-        let limit = limit.clamp(1, MAX_ROWS);
-        let s = self.statements();
-        let rows = match after {
-            Some(after) => self.fetch(s.after, args![ORDINARY_BODY, 1_i64, after, i64::from(limit)]).await?,
-            None => self.fetch(s.first, args![ORDINARY_BODY, 1_i64, i64::from(limit)]).await?,
-        };
-        let full = rows.len() == limit as usize;
+    pub(super) async fn page(&self, range: Range<'_>, limit: u32) -> Result<Page, Error> {
+        let limit = i64::from(limit.clamp(1, MAX_ROWS));
         let mut page = Page::default();
-        let (mut large, mut last) = (0, None);
-        let mut cut = false;
-        for row in &rows {
-            if large >= PAGE_BYTES {
-                cut = true;
-                break;
+        let (mut large, mut cut) = (0, false);
+        let mut last = range.after.map(str::to_owned);
+        // Rows behind `last` that no statement can name.
+        let mut nameless = 0;
+        loop {
+            let rows = self.rows(Range { after: last.as_deref(), ..range }, limit, nameless).await?;
+            for row in &rows {
+                if large >= PAGE_BYTES {
+                    cut = true;
+                    break;
+                }
+                self.primary(row)?;
+                page.raw_count += 1;
+                let id = self.id(row)?.ok_or_else(|| self.odd("a row with no id"))?;
+                match &id {
+                    Ok(id) => (last, nameless) = (Some(id.clone()), 0),
+                    Err(_) => nameless += 1,
+                }
+                match Self::decode(row, id) {
+                    Decoded::Row(row) => page.rows.push(row),
+                    Decoded::Poison(p) => page.poison.push(p),
+                    Decoded::Large(id) => match self.read(&id).await? {
+                        Reading::Present(row) => {
+                            large += row.body.len();
+                            page.rows.push(row);
+                        }
+                        // Gone since the page's statement.
+                        Reading::Absent => {}
+                        Reading::Unknown(reason) => page.poison.push(Poison { id, reason }),
+                    },
+                }
             }
-            self.primary(row)?;
-            page.raw_count += 1;
-            last = row.text(1).map_err(|e| self.undecodable(e))?;
-            match self.decode(row)? {
-                Decoded::Row(row) => page.rows.push(row),
-                Decoded::Poison(p) => page.poison.push(p),
-                Decoded::Large(id) => match self.read(&id).await? {
-                    Reading::Present(row) => {
-                        large += row.body.len();
-                        page.rows.push(row);
-                    }
-                    // Gone since the page's statement.
-                    Reading::Absent => {}
-                    Reading::Unknown(reason) => page.poison.push(Poison { id, reason }),
-                },
+            let full = i64::try_from(rows.len()) == Ok(limit);
+            if full && !cut && nameless > 0 && nameless < MAX_NAMELESS {
+                continue;
             }
+            if full && nameless >= MAX_NAMELESS {
+                return Err(self.odd("too many ids one after the other that are no text"));
+            }
+            page.next = if full || cut { last } else { None };
+            return Ok(page);
         }
-        page.next = if full || cut { last } else { None };
-        Ok(page)
+    }
+
+    async fn rows(&self, range: Range<'_>, limit: i64, skip: i64) -> Result<Vec<Row>, Error> {
+        let mut values = args![ORDINARY_BODY, 1_i64].to_vec();
+        let mut conditions = Vec::new();
+        let ids = [("a.id > ?", range.after), ("a.id <= ?", range.upto)];
+        for (condition, id) in ids.into_iter().filter_map(|(condition, id)| Some((condition, id?))) {
+            conditions.push(condition);
+            values.push(id.into());
+        }
+        if let Some(since) = range.since {
+            conditions.push("(a.last_modified_at >= ? or a.last_modified_at is null)");
+            values.push(since.into());
+        }
+        let and = if conditions.is_empty() { "" } else { " where " };
+        let offset = if skip > 0 { " offset ?" } else { "" };
+        let sql = format!("{}{and}{} order by a.id limit ?{offset}", self.statements().rows, conditions.join(" and "));
+        values.push(limit.into());
+        if skip > 0 {
+            values.push(skip.into());
+        }
+        self.db.fetch_dynamic(&sql, &values).await.map_err(|e| self.explain(e))
+    }
+
+    /// What the database says of the table without reading it.
+    pub(super) async fn sign(&self) -> Result<Sign, Error> {
+        let rows = self.fetch(Sign::statement(self.db.dialect()), &[]).await?;
+        let row = rows.first().ok_or_else(|| self.odd("no answer to the question for changes"))?;
+        Sign::read(row).map_err(|e| self.undecodable(e))
     }
 
     pub(super) async fn check(&self) -> Result<SourceInfo, Error> {
@@ -250,7 +307,7 @@ impl Sql {
         if self.primary(row).is_err() {
             return PreImage::Unknown;
         }
-        match (row.text(1), row.int(2), row.int(3)) {
+        match (self.id(row), row.int(2), row.int(3)) {
             (Ok(None), ..) => PreImage::None,
             (Ok(Some(_)), Ok(Some(created)), Ok(modified)) => PreImage::Row { created, modified: modified.unwrap_or(created) },
             _ => PreImage::Unknown,
@@ -282,9 +339,17 @@ impl Sql {
         if state.split('/').all(|s| matches!(s, "0" | "off" | "OFF")) { Ok(()) } else { Err(Error::NotPrimary(self.db.label().to_owned())) }
     }
 
-    fn decode(&self, row: &Row) -> Result<Decoded, Error> {
-        let id = row.text(1).map_err(|e| self.undecodable(e))?.ok_or_else(|| self.odd("a row with no id"))?;
-        let poison = |reason: String| Ok(Decoded::Poison(Poison { id: id.clone(), reason }));
+    /// `None`: no row.
+    fn id(&self, row: &Row) -> Result<Option<Id>, Error> {
+        row.text_or_bytes(1).map_err(|e| self.undecodable(e))
+    }
+
+    fn decode(row: &Row, id: Id) -> Decoded {
+        let id = match id {
+            Ok(id) => id,
+            Err(bytes) => return Decoded::Poison(no_text(&bytes)),
+        };
+        let poison = |reason: String| Decoded::Poison(Poison { id: id.clone(), reason });
         let kind = match row.text(2) {
             Ok(Some(kind)) => kind,
             Ok(None) => return poison("the row has no type".into()),
@@ -304,11 +369,11 @@ impl Sql {
             (Ok(Some(body)), _) => body,
             (Ok(None), _) if kind != "kubernetes" => String::new(),
             (Ok(None), Ok(Some(bytes))) if bytes > MAX_BODY => return poison(too_large()),
-            (Ok(None), Ok(Some(_))) => return Ok(Decoded::Large(id)),
+            (Ok(None), Ok(Some(_))) => return Decoded::Large(id),
             (Ok(None), _) => return poison("the body is NULL".into()),
             (Err(e), _) => return poison(format!("the body cannot be decoded: {e}")),
         };
-        Ok(Decoded::Row(SourceRow { id, kind, body, incarnation: Incarnation(created), modified }))
+        Decoded::Row(SourceRow { id, kind, body, incarnation: Incarnation(created), modified })
     }
 
     fn undecodable(&self, e: sqlx::Error) -> Error {
@@ -318,6 +383,13 @@ impl Sql {
     fn odd(&self, what: &'static str) -> Error {
         Error::Database(self.db.row_error(sqlx::Error::Protocol(what.into())))
     }
+}
+
+/// The id as Java would show it, so that patterns can be asked; the reason has its bytes.
+fn no_text(bytes: &[u8]) -> Poison {
+    let hex: String = bytes.iter().take(SHOWN).map(|b| format!("{b:02x}")).collect();
+    let rest = if bytes.len() > SHOWN { "…" } else { "" };
+    Poison { id: String::from_utf8_lossy(bytes).into_owned(), reason: format!("the id is no text: {hex}{rest}") }
 }
 
 fn too_large() -> String {

@@ -73,6 +73,28 @@ pub async fn forget_all(tx: &mut Tx<'_>, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Forgets a note that is as it was read. `false`: it is another by now, or none.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_as_it_was(db: &Db, note: &ByHand) -> Result<bool> {
+    Ok(db.exec("delete from fairlead_hand where name_key = ? and at_ms = ?", args![note.name.as_str(), note.at]).await? > 0)
+}
+
+/// Notes after a name, in the database's order of names, at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub async fn page(store: &Store, after: Option<&str>, limit: u32) -> Result<Vec<ByHand>> {
+    let (condition, mut values) = match after {
+        Some(after) => ("where name_key > ?", vec![Arg::from(after)]),
+        None => ("", vec![]),
+    };
+    values.push(Arg::from(i64::from(limit)));
+    let sql = format!("select name_key, wanted, at_ms from fairlead_hand {condition} order by name_key limit ?");
+    store.main().fetch_dynamic(&sql, &values).await?.iter().map(|row| read(store.main(), row)).collect()
+}
+
 /// What is noted of these names, as this database compares them, at this moment of the transaction.
 ///
 /// # Errors

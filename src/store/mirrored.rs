@@ -125,7 +125,7 @@ fn read(store: &Store, row: &Row) -> Result<MirrorRow> {
     let text = |i| row.text(i).map_err(|e| store.main().row_error(e));
     let int = |i| row.int(i).map_err(|e| store.main().row_error(e));
     let dynamic = int(2)?.unwrap_or(0) != 0;
-    let origin = text(1)?.as_deref().and_then(Origin::parse).unwrap_or(if dynamic { Origin::Migrated } else { Origin::Agent });
+    let origin = Origin::stored(text(1)?.as_deref(), dynamic);
     let sent = int(5)?.unwrap_or(0) != 0;
     let status = text(8)?.as_deref().and_then(Status::parse);
     let wanted = text(9)?;
@@ -302,6 +302,13 @@ pub struct PassRow {
     pub status: Option<Status>,
     /// What is wanted of it.
     pub wanted: Wanted,
+}
+
+impl PassRow {
+    /// Its agents are being told to let go of it.
+    pub const fn is_leaving(&self) -> bool {
+        matches!(self.status, Some(Status::Deleting | Status::DeleteFailed))
+    }
 }
 
 /// A definition as stored; not shown by `Debug`.

@@ -285,6 +285,44 @@ async fn lists_are_paged_in_the_order_of_names() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_account_is_listed_with_the_way_it_came_in() {
+    for place in places("origins").await {
+        let store = ready(&place, false).await;
+        let mut wanted = vec![("adopted", "migrated"), ("adopted-static", "agent")];
+        for (name, _) in &wanted {
+            insert(&store, name, &definition(name)).await;
+        }
+        let taken_over = "update kubesvc_accounts set fl_origin = NULL, dynamic = ? where name = ?";
+        let dynamic = store.ready().expect("ready").write("dynamic");
+        for (name, is) in [("adopted", true), ("adopted-static", false)] {
+            let sql = taken_over.replacen('?', &dynamic, 1);
+            store.main().exec_dynamic(&sql, args![is, name]).await.expect("written");
+        }
+        for origin in ["agent", "created", "interceptor", "migrated", "scanner"] {
+            insert(&store, origin, &definition(origin)).await;
+            store
+                .main()
+                .exec_dynamic("update kubesvc_accounts set fl_origin = ? where name = ?", args![origin, origin])
+                .await
+                .expect("written");
+            wanted.push((origin, origin));
+        }
+        let running = Running::start(&store, Mirror::default(), true).await;
+        let (_, shown) = running.json("/armory/accounts").await;
+        let shown: Vec<(&str, &str)> = shown["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|item| (item["name"].as_str().expect("a name"), item["origin"].as_str().unwrap_or("-")))
+            .collect();
+        assert_eq!(shown, wanted, "{}", place.word());
+        running.end().await;
+        store.close().await;
+        place.done().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_name_is_found_by_its_escapes() {
     for place in places("names").await {
         let store = ready(&place, false).await;

@@ -386,7 +386,7 @@ fn the_scanner_is_on_where_there_are_patterns_unless_it_is_turned_off() {
     assert!(scan("{scan: false, namePatterns: [a]}").is_none());
     assert!(scan("{enabled: false, scan: true, namePatterns: [a]}").is_none());
     let by_default = scan("{namePatterns: [a], maxMigrationsPerScan: 7, scanDeletes: true}").expect("on");
-    assert_eq!((by_default.batch, by_default.every), (572, Duration::from_secs(120)));
+    assert_eq!((by_default.batch, by_default.every, by_default.full), (572, Duration::from_secs(120), Duration::from_secs(600)));
     assert_eq!((by_default.max_migrations, by_default.deletes), (Some(7), true));
     assert!(scan("{credentialScanNamePatterns: [b]}").is_some_and(|s| s.patterns.take("b")));
     // Without patterns it refreshes what is mirrored, and migrates nothing.

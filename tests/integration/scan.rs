@@ -4,15 +4,17 @@
 //! `tests/e2e` go on from there.
 
 mod collations;
+mod edges;
 #[cfg(feature = "failpoints")]
 mod process;
 mod rig;
+mod steady;
 
 use std::time::Duration;
 
 use fairlead::lifecycle::Wanted;
 use fairlead::scan::{Error, Report};
-use fairlead::store::scans::{self, Claim};
+use fairlead::store::scans::{self, Claim, Ended};
 
 use super::support::databases::{SERVERS, Server, eventually};
 use rig::{SOON, World, settings};
@@ -356,11 +358,11 @@ async fn a_turn_is_one_replicas_until_it_ends_or_its_time_is_over_and_the_next_i
         let overtaken = || async { matches!(claim("b", 60_000, 0).await, Claim::Mine(_)).then_some(()) };
         eventually("b overtakes a", SOON, overtaken).await;
         assert!(!scans::keep(db, &mut turn, 60_000).await.expect("asked"), "{}", w.word());
-        scans::end(db, "a", true).await.expect("ended");
+        scans::end(db, "a", Ended::Done).await.expect("ended");
         assert_eq!(claim("a", 60_000, 0).await, Claim::Held, "{}: a has nothing to end", w.word());
-        scans::end(db, "b", false).await.expect("ended");
+        scans::end(db, "b", Ended::BrokenOff).await.expect("ended");
         assert!(matches!(claim("b", 60_000, 600_000).await, Claim::Mine(_)), "{}: one that broke off is due again", w.word());
-        scans::end(db, "b", true).await.expect("ended");
+        scans::end(db, "b", Ended::Done).await.expect("ended");
         assert!(matches!(claim("a", 60_000, 600_000).await, Claim::NotDue(left) if left > 0 && left <= 600_000), "{}", w.word());
         assert!(matches!(claim("a", 60_000, 0).await, Claim::Mine(_)), "{}: the first of a process is always due", w.word());
         // A clock that went back by a year does not keep scans away for a year.

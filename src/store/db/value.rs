@@ -102,6 +102,19 @@ impl Row {
             Self::Sqlite(r) => r.try_get(i),
         }
     }
+
+    /// As [`Row::text`], of any column that holds text or bytes: bytes that are no UTF-8 come back as they are.
+    ///
+    /// # Errors
+    /// The driver's, when the column is of another kind.
+    pub fn text_or_bytes(&self, i: usize) -> std::result::Result<Option<std::result::Result<String, Vec<u8>>>, sqlx::Error> {
+        let bytes: Option<Vec<u8>> = match self {
+            Self::MySql(r) => r.try_get_unchecked(i)?,
+            Self::Postgres(r) => r.try_get_unchecked(i)?,
+            Self::Sqlite(r) => r.try_get_unchecked(i)?,
+        };
+        Ok(bytes.map(|b| String::from_utf8(b).map_err(std::string::FromUtf8Error::into_bytes)))
+    }
 }
 
 macro_rules! bind_all {

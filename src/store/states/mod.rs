@@ -112,7 +112,7 @@ fn read(store: &Store, row: &Row) -> Result<Option<StateRow>> {
         rev: int(1)?.unwrap_or(0),
         generation: int(2)?.unwrap_or(0),
         state: State { status, wanted: Wanted::of(text(4)?.as_deref(), status), sent: int(5)?.unwrap_or(0) != 0, dynamic },
-        origin: text(7)?.as_deref().and_then(Origin::parse).unwrap_or(if dynamic { Origin::Migrated } else { Origin::Agent }),
+        origin: Origin::stored(text(7)?.as_deref(), dynamic),
         zone: text(8)?.filter(|z| !z.is_empty()),
         zone_found: int(9)?.unwrap_or(0) != 0,
         failed_count: int(10)?.unwrap_or(0),

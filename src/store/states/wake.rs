@@ -1,7 +1,7 @@
 //! Making rows due without changing them: what dispatch does when something else than a row has changed.
 
 use super::{Due, StateRow};
-use crate::account::Status;
+use crate::account::{Origin, Status};
 use crate::args;
 use crate::lifecycle::{self, State, Wanted};
 use crate::store::db::Arg;
@@ -169,19 +169,23 @@ pub async fn count_scanned(store: &Store) -> Result<(u64, u64)> {
     Ok((count(number(0)?), count(number(1)?)))
 }
 
-/// How many rows there are of each status, and since when the longest waiting TO_MIGRATE waits, in milliseconds until now.
+/// How many rows there are of each status and origin, and since when the longest waiting TO_MIGRATE waits, in milliseconds until now.
 ///
 /// # Errors
 /// The database's.
-pub async fn count(store: &Store) -> Result<(Vec<(String, i64)>, i64)> {
-    let status = store.ready()?.read("status");
+pub async fn count(store: &Store) -> Result<(Vec<(String, Origin, i64)>, i64)> {
+    let shape = store.ready()?;
+    let of = ["status", "fl_origin", "dynamic"].map(|c| shape.read(c)).join(", ");
     let one = if store.main().dialect() == crate::store::db::Dialect::Postgres { "count(*)::bigint" } else { "count(*)" };
-    let rows = store.main().fetch_dynamic(&format!("select {status}, {one} from kubesvc_accounts group by {status}"), &[]).await?;
+    let rows = store.main().fetch_dynamic(&format!("select {of}, {one} from kubesvc_accounts group by {of}"), &[]).await?;
     let mut counts = Vec::new();
     for row in &rows {
-        let text = row.text(0).map_err(|e| store.main().row_error(e))?.unwrap_or_default();
-        counts.push((text, row.int(1).map_err(|e| store.main().row_error(e))?.unwrap_or(0)));
+        let text = |i| row.text(i).map_err(|e| store.main().row_error(e));
+        let int = |i| row.int(i).map_err(|e| store.main().row_error(e));
+        let dynamic = int(2)?.is_none_or(|d| d != 0);
+        counts.push((text(0)?.unwrap_or_default(), Origin::stored(text(1)?.as_deref(), dynamic), int(3)?.unwrap_or(0)));
     }
+    let status = shape.read("status");
     let sql = format!("select {{now}} - min(fl_since) from kubesvc_accounts where {status} = 'TO_MIGRATE'");
     let waits = store.main().fetch_dynamic(&sql, &[]).await?;
     let waits = waits.first().map_or(Ok(None), |r| r.int(0)).map_err(|e| store.main().row_error(e))?.unwrap_or(0);

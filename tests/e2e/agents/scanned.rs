@@ -158,7 +158,7 @@ pub async fn many(report: &Report, world: &World, clusters: &Clusters) {
             copy(sql, "prod-model", &names, 3_600).await;
             let keys = format!(
                 "kubesvc.dynamicAccounts: {{ retryFrequencySeconds: 1, maxRetries: 40, scanBatchSize: {BATCH}, scanFrequencySeconds: 1, \
-                 scanPageSize: 7, scanDeletes: true, maxDeletesPerPass: 10000, namePatterns: ['prod-.*'] }}"
+                 fullScanFrequencySeconds: 5, scanPageSize: 7, scanDeletes: true, maxDeletesPerPass: 10000, namePatterns: ['prod-.*'] }}"
             );
             let mut scene = Scene::on(world, world.setup("agents-many").lease(Duration::from_secs(2)).with(&keys)).await;
             let agent = Agent::start("many-a", "zone-one", scene.fairlead.setup.grpc_port, "").await;

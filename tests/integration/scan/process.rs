@@ -135,8 +135,8 @@ async fn a_replica_that_was_stopped_beyond_its_lease_while_it_took_an_account_in
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_stored_later_is_found_by_the_next_scan_and_a_drain_gives_the_turn_back() {
-    let keys =
-        "kubesvc.dynamicAccounts: { scan: true, scanBatchSize: 5, scanFrequencySeconds: 1, namePatterns: ['^account1.*','^.*account2.*'] }";
+    let keys = "kubesvc.dynamicAccounts: { scan: true, scanBatchSize: 5, scanFrequencySeconds: 1, fullScanFrequencySeconds: 3, \
+         namePatterns: ['^account1.*','^.*account2.*'] }";
     let mut w = World::new(Server::MariaDb, "later", keys).await;
     w.fairlead.ready().await;
     let so = |n: i64| {
@@ -165,8 +165,19 @@ async fn what_is_stored_later_is_found_by_the_next_scan_and_a_drain_gives_the_tu
     };
     to("account1-posted", "TO_MIGRATE").await;
     to("posted", "INACTIVE").await;
+    let counted = || async {
+        let page = http::get(w.fairlead.setup.admin_port, "/metrics").await.ok()?.text();
+        let mut lines = page.lines().filter(|l| l.starts_with("fairlead_dispatch_accounts{") && l.ends_with(" 1"));
+        lines.any(|l| l.contains(r#"status="INACTIVE""#) && l.contains(r#"origin="interceptor""#)).then_some(())
+    };
+    eventually("accounts are counted by state and origin", SOON, counted).await;
     let told = || async { (w.fairlead.metric("fairlead_scan_matched_accounts").await == Some(11.0)).then_some(()) };
-    eventually("the last scan is told", SOON, told).await;
+    eventually("the last full scan is told", SOON, told).await;
+    let small = || async {
+        let page = http::get(w.fairlead.setup.admin_port, "/metrics").await.ok()?.text();
+        (page.contains(r#"fairlead_scans_total{kind="full"}"#) && page.contains(r#"fairlead_scans_total{kind="changed"}"#)).then_some(())
+    };
+    eventually("there are smaller ones between full ones", SOON, small).await;
     assert!(w.fairlead.metric("fairlead_scan_last_success_timestamp_seconds").await.is_some_and(|t| t > 0.0));
     let page = http::get(w.fairlead.setup.admin_port, "/metrics").await.expect("a page").text();
     assert!(page.contains("fairlead_scan_seconds_count"), "{page}");

@@ -26,7 +26,15 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub fn settings(patterns: &[&str]) -> Settings {
     let read = patterns.iter().map(|p| Pattern::read(p).expect("a pattern")).collect();
     let patterns = Patterns::new(read).expect("small enough");
-    Settings { patterns, page: 500, batch: 572, every: Duration::from_secs(120), deletes: false, max_migrations: None }
+    Settings {
+        patterns,
+        page: 500,
+        batch: 572,
+        every: Duration::from_secs(120),
+        full: Duration::from_secs(600),
+        deletes: false,
+        max_migrations: None,
+    }
 }
 
 /// One database with Clouddriver's table.
@@ -64,6 +72,11 @@ impl Replica {
         self.scanner.now().await.expect("scanned").expect("nobody else scans")
     }
 
+    /// As the loop scans.
+    pub async fn again(&self) -> Report {
+        self.scanner.again().await.expect("scanned").expect("nobody else scans")
+    }
+
     /// A user's POST.
     pub async fn takes(&self, name: &str) {
         done(self.desk.take(&[&ask(name)], until()).await);
@@ -90,9 +103,19 @@ impl Writer {
 
     /// In place of what was there; the time of the last change is always the same.
     pub async fn put_body(&self, id: &str, kind: &str, body: &str, created: i64) {
+        self.put_row(id, kind, body, created, 5_000).await;
+    }
+
+    /// A Kubernetes account that was made long ago and changed at this time.
+    pub async fn put_at(&self, id: &str, note: &str, modified: i64) {
+        let body = format!(r#"{{"type": "kubernetes", "name": "{id}", "note": "{note}", "kubeconfigContents": "c"}}"#);
+        self.put_row(id, "kubernetes", &body, 1_000, modified).await;
+    }
+
+    async fn put_row(&self, id: &str, kind: &str, body: &str, created: i64, modified: i64) {
         let (id, kind, body) = (self.0.quoted(id), self.0.quoted(kind), self.0.quoted(body));
         self.0.exec(&format!("delete from accounts where id = {id}")).await;
-        self.0.exec(&format!("insert into accounts values ({id}, {kind}, {body}, {created}, 5000, 'someone')")).await;
+        self.0.exec(&format!("insert into accounts values ({id}, {kind}, {body}, {created}, {modified}, 'someone')")).await;
     }
 
     pub async fn drop_row(&self, id: &str) {
@@ -141,6 +164,10 @@ impl World {
         self.writer().put_body(id, kind, body, created).await;
     }
 
+    pub async fn put_at(&self, id: &str, note: &str, modified: i64) {
+        self.writer().put_at(id, note, modified).await;
+    }
+
     pub async fn drop_row(&self, id: &str) {
         self.writer().drop_row(id).await;
     }
@@ -149,14 +176,25 @@ impl World {
         self.replica_with(settings, 50, Duration::from_secs(60)).await
     }
 
-    /// Without the mirror's own tasks: nothing happens but what the scanner does.
     pub async fn replica_with(&self, settings: Settings, max_deletes: u32, lease: Duration) -> Replica {
+        let source = |store: &Store| Source::Sql(fairlead::source::Sql::new(store.main().clone()));
+        self.replica_of(settings, max_deletes, lease, source).await
+    }
+
+    /// Without the mirror's own tasks: nothing happens but what the scanner does.
+    pub async fn replica_of(
+        &self,
+        settings: Settings,
+        max_deletes: u32,
+        lease: Duration,
+        source: impl FnOnce(&Store) -> Source,
+    ) -> Replica {
         let database = Database { main: self.config.clone(), intents: self.config.clone(), source: SourceConfig::SameDatabase };
         let store = Store::open(&database, None).expect("no key, nothing to refuse");
         store.migrate().await.unwrap_or_else(|e| panic!("{}: {e}", self.word()));
         let engine = Engine::new(
             store.clone(),
-            Source::Sql(fairlead::source::Sql::new(store.main().clone())),
+            source(&store),
             true,
             interceptor(),
             max_deletes,
@@ -178,7 +216,13 @@ impl World {
             .map(|r| {
                 let text = |i: usize| r[i].clone().unwrap_or_default();
                 let definition: serde_json::Value = serde_json::from_str(&text(2)).expect("JSON");
-                format!("{} {} {} {}", text(0), text(1), definition["note"].as_str().unwrap_or("-"), text(3))
+                format!(
+                    "{} {} {} {}",
+                    text(0),
+                    text(1),
+                    definition["note"].as_str().or(definition["context"].as_str()).unwrap_or("-"),
+                    text(3)
+                )
             })
             .collect();
         all.sort();
