@@ -20,7 +20,7 @@ help: ## Say what there is
 .PHONY: build
 build: ## Build both programs as they would be shipped (target/release)
 	@scripts/install.sh compiler
-	$(STEP) "release build" cargo build --locked --release
+	$(STEP) "release build" scripts/build.sh
 
 .PHONY: demo
 demo: ## Show the main job on embedded defaults; ends by itself

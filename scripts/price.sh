@@ -33,7 +33,7 @@ case ${1:-} in
     build
     # As it is shipped, but with symbols and with frame pointers, by which perf finds who called.
     CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only RUSTFLAGS="-C force-frame-pointers=yes" \
-      cargo build --locked --release --bin fairlead --target-dir "$target/profile"
+      CARGO_TARGET_DIR=$target/profile scripts/build.sh
     mkdir -p .run/price
     data=.run/price/perf.data
     export FAIRLEAD_BENCH_PROGRAM=$target/profile/release/fairlead

@@ -16,6 +16,8 @@ mod layers;
 mod lost;
 mod manifests;
 mod mirror;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod order;
 #[allow(clippy::disallowed_methods, reason = "threads of the test's own play client and origin here")]
 mod proxy;
 mod scan;
