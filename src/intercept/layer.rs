@@ -57,7 +57,7 @@ impl<S, J: Clone> Layer<S> for InterceptLayer<J> {
 
 /// Announces account changes and hears their outcomes; everything else passes straight to the inner service.
 ///
-/// It must be called within a `LocalSet`, whose end should wait for its tasks: a change goes on without its client.
+/// It must be called where local tasks can be spawned, and the end should wait for them: a change goes on without its client.
 #[derive(Clone, Debug)]
 pub struct Intercept<S, J> {
     inner: S,

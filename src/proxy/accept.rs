@@ -116,7 +116,7 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
     /// Accepts until told to drain, then waits for the connections. Returns when the drain has to end and how many connections
-    /// were still open then. To be run inside a `LocalSet`.
+    /// were still open then. To be run inside a runtime that takes local tasks.
     pub(super) async fn run(self, listener: TcpListener, phase: watch::Receiver<Phase>) -> (Instant, usize) {
         let Self { stack, counters, limits, tls, mut seat } = self;
         let shared = Rc::new(Shared {

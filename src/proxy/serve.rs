@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{oneshot, watch};
-use tokio::task::LocalSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tower::Service;
 
 use super::accept::{Acceptor, Phase};
@@ -19,6 +18,9 @@ use super::call::MAX_HEAD;
 use super::select::Selector;
 use super::{Body, Metrics, Upstream, balance, listen};
 use crate::tls::front;
+
+/// How often the end of the last tasks is looked for in a drain.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Where and how to serve.
 #[derive(Clone, Debug)]
@@ -151,7 +153,7 @@ pub struct Handle {
 
 /// Binds the listeners and starts the threads; returns when all of them accept.
 ///
-/// Each thread calls a clone of `factory` once, inside its `LocalSet`, to build its own services, which need not be `Send`. A panic
+/// Each thread calls a clone of `factory` once, inside its runtime, to build its own services, which need not be `Send`. A panic
 /// in a request is a 500 there and nowhere else.
 pub fn serve<F, S>(config: &Config, metrics: &Metrics, factory: F) -> Result<Handle, ServeError>
 where
@@ -169,15 +171,22 @@ where
     let mut handle = Handle { address, phase, threads: Vec::with_capacity(count) };
     let (ready, started) = std::sync::mpsc::sync_channel(count);
     for (i, (listener, seat)) in listeners.into_iter().zip(balance::seats(count)).enumerate() {
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
         let (done, ended) = oneshot::channel();
         let (factory, counters, phase, ready) = (factory.clone(), metrics.thread(), receiver.clone(), ready.clone());
         let (limits, tls) = (config.limits, config.tls.clone());
         let body = move || {
+            // It belongs to the thread that made it.
+            let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+            };
             let work = async move {
                 let listener = TcpListener::from_std(listener)?;
                 let acceptor = Acceptor { stack: factory(), counters, limits, tls, seat };
-                let _ = ready.send(());
+                let _ = ready.send(Ok(()));
                 drop(ready);
                 Ok::<_, io::Error>(acceptor.run(listener, phase).await)
             };
@@ -191,20 +200,24 @@ where
     }
     drop(ready);
     for _ in 0..count {
-        started.recv().map_err(|_| ServeError::Factory)?;
+        started.recv().map_err(|_| ServeError::Factory)?.map_err(ServeError::Thread)?;
     }
     Ok(handle)
 }
 
-fn run(runtime: &Runtime, work: impl Future<Output = io::Result<(Instant, usize)>>) -> Drained {
-    let local = LocalSet::new();
+fn run(runtime: &LocalRuntime, work: impl Future<Output = io::Result<(Instant, usize)>>) -> Drained {
     runtime.block_on(async {
-        match local.run_until(work).await {
+        match work.await {
             Ok((deadline, aborted)) => {
                 // What is left are changes that go on without their client, and pooled connections, which end by themselves now
                 // that nobody holds the pool.
                 let rest = if aborted > 0 { Instant::now() } else { deadline };
-                let unfinished = timeout_at(rest, local).await.is_err();
+                let all_ended = async {
+                    while runtime.metrics().num_alive_tasks() > 0 {
+                        sleep(LOOK_AGAIN).await;
+                    }
+                };
+                let unfinished = timeout_at(rest, all_ended).await.is_err();
                 Drained { aborted, unfinished: usize::from(unfinished && aborted == 0) }
             }
             Err(error) => {

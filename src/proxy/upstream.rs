@@ -54,7 +54,7 @@ impl Config {
     }
 }
 
-/// Clouddriver, for one thread: cheap to clone, not `Send`, to be used inside a `LocalSet`. As a tower service, see
+/// Clouddriver, for one thread: cheap to clone, not `Send`, to be used where local tasks can be spawned. As a tower service, see
 /// [`super::call`].
 #[derive(Clone)]
 pub struct Upstream(Rc<Inner>);
