@@ -3,8 +3,10 @@
 //! The data plane starts whatever state the database is in: what is no account change passes from the first moment on. Tables,
 //! epoch and background tasks follow as soon as the database answers; until then account changes go by `failurePolicy`.
 
+pub mod command;
 mod contact;
 mod observe;
+mod parts;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,14 +28,14 @@ use crate::mirror::{self, Engine};
 use crate::proxy::{self, Selector, Stack, Upstream, respond::Respond, serve};
 use crate::scan::{self, Scanner};
 use crate::secrets::Resolver;
-use crate::source::Source;
 use crate::store::{self, Store};
 use crate::telemetry::admin::{self, AdminState};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Facts, Readiness};
-use crate::tls::{self, Watched, front as tls_front, upstream as tls_upstream};
+use crate::tls::{self, Watched, front as tls_front};
 use contact::Contact;
 use observe::Observer;
+use parts::Parts;
 
 /// How long the start waits for a database that neither works nor fails before it serves without it. One that refuses is not waited
 /// for, and one that is slow to make its tables is: until the first epoch is registered, account changes would be refused.
@@ -115,21 +117,10 @@ impl App {
         let store = Store::open(&settings.database, settings.seal.as_ref())?;
         let (front_tls, watched) = settings.tls.clone().map(tls_front::Acceptor::open).transpose()?.unzip();
         spawn_watch(&tasks, watched, &stop);
-        let upstream_tls = settings.clouddriver.tls.clone().map(|files| tls_upstream::Connector::open(files, &settings.clouddriver.host));
-        let (upstream_tls, watched) = upstream_tls.transpose()?.unzip();
-        spawn_watch(&tasks, watched, &stop);
-        let source = Source::open(&settings.database.source, store.main(), &settings.clouddriver, upstream_tls.clone());
-        let engine = Engine::new(
-            store.clone(),
-            source.clone(),
-            matches!(settings.database.source, crate::config::SourceConfig::SameDatabase),
-            settings.interceptor.clone(),
-            settings.max_deletes_per_pass,
-            settings.replica.clone(),
-            mirror_metrics,
-            tokio::runtime::Handle::current(),
-            stop.child_token(),
-        );
+        let mut parts = Parts::open(&settings, store.clone())?;
+        spawn_watch(&tasks, parts.watched.take(), &stop);
+        let engine = parts.engine(&settings, mirror_metrics, stop.child_token());
+        let Parts { source, upstream_tls, .. } = parts;
 
         let readiness = Readiness::new();
         let observer = Observer::new();

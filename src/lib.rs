@@ -10,7 +10,7 @@
 //! 6. [`api`] answers `/armory/**` and `/agents/kubernetes/**` from the store;
 //! 7. [`dispatch`] looks at the rows and tells agents what they should have, along the table of [`lifecycle`];
 //! 8. [`channel`] is the port that the agents connect to, [`wire`] what is said there, and [`agent`] the far end, a program of its own;
-//! 9. [`scan`] finds by their names ([`patterns`]) the accounts that Clouddriver has already.
+//! 9. [`scan`] finds by their names ([`patterns`]) the accounts that Clouddriver has already, and [`inspect`] looks without touching.
 //!
 //! [`config`] turns the operator's files into typed settings, [`tls`] reads certificates and keys, [`secrets`] what definitions refer to,
 //! [`telemetry`] is logs, metrics and the admin listener, [`demo`] a stand-in for Clouddriver's Account Management, and [`app`] the only
@@ -24,6 +24,7 @@ pub mod channel;
 pub mod config;
 pub mod demo;
 pub mod dispatch;
+pub mod inspect;
 pub mod intercept;
 pub mod lifecycle;
 pub mod mirror;

@@ -1,5 +1,6 @@
 //! The command line: parse, build, wait for a signal, drain. Nothing else.
 
+mod commands;
 mod common;
 
 use std::path::PathBuf;
@@ -40,6 +41,10 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look for accounts by their names, now: `--dry-run` or `--once`
+    Scan(commands::Scan),
+    /// Compare the mirror with Clouddriver's accounts, and say which differ and how
+    Drift(commands::Drift),
     /// Run the main job once on embedded defaults and show the mirror after each step
     Demo,
 }
@@ -64,6 +69,8 @@ fn main() -> ExitCode {
             let code = config::check::run(&Sources::of_process(config), &mut std::io::stdout().lock()).unwrap_or(i32::from(EXIT_FAILED));
             ExitCode::from(u8::try_from(code).unwrap_or(EXIT_FAILED))
         }
+        Command::Scan(scan) => scan.run(),
+        Command::Drift(drift) => drift.run(),
         Command::Demo => with_runtime(demo::story()),
     }
 }

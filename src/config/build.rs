@@ -40,6 +40,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, host_name: Option<String>) -> Op
     if !reader.findings.mistakes.is_empty() {
         return None;
     }
+    let (scan_on_demand, scanning) = scan?;
     Some(Settings {
         listen,
         admin_listen,
@@ -49,7 +50,8 @@ pub(super) fn settings(reader: &mut Reader<'_>, host_name: Option<String>) -> Op
         dynamic_accounts_enabled,
         max_deletes_per_pass: u32::try_from(max_deletes_per_pass).unwrap_or(u32::MAX),
         interceptor,
-        scan,
+        scan: scanning.then(|| scan_on_demand.clone()),
+        scan_on_demand,
         seal,
         proxy,
         replica,

@@ -9,9 +9,9 @@ use crate::patterns::{Pattern, Patterns};
 
 const AT: &str = "kubesvc.dynamicAccounts";
 
-/// `None`: nothing is scanned. `enabled`: `kubesvc.dynamicAccounts.enabled`. Also how many accounts of the scanner's may be ACTIVATING at
-/// once, which counts for those that an earlier scan left.
-pub(super) fn read(reader: &mut Reader<'_>, enabled: bool) -> (Option<Scan>, u32) {
+/// What is scanned, and whether it is at all. `enabled`: `kubesvc.dynamicAccounts.enabled`. Its `batch` counts for accounts that an earlier
+/// scan left too. `None`: a mistake was noted.
+pub(super) fn read(reader: &mut Reader<'_>, enabled: bool) -> (Option<(Scan, bool)>, u32) {
     let mistakes = reader.findings.mistakes.len();
     let scan = reader.located(&format!("{AT}.scan"), values::boolean);
     let mut patterns = Vec::new();
@@ -47,7 +47,7 @@ pub(super) fn read(reader: &mut Reader<'_>, enabled: bool) -> (Option<Scan>, u32
     }
     let on = scan.map_or(!patterns.is_empty(), |(on, _)| on);
     let settings = Scan { patterns, page, batch, every, full, deletes, max_migrations: Some(max).filter(|n| *n > 0) };
-    ((on && enabled).then_some(settings), batch)
+    (Some((settings, on && enabled)), batch)
 }
 
 fn number(reader: &mut Reader<'_>, key: &str, least: u64, most: u64) -> u32 {

@@ -34,6 +34,8 @@ pub struct Settings {
     pub interceptor: Interceptor,
     /// The scanner; `None`: nothing is scanned.
     pub scan: Option<Scan>,
+    /// The same where nothing is scanned, for commands that are told to: what would count if it were on.
+    pub scan_on_demand: Scan,
     /// Sealing at rest; `None`: kubeconfigs lie in the table as they came, and start warns.
     pub seal: Option<SealKeys>,
     /// Data plane limits.

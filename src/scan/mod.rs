@@ -7,6 +7,7 @@
 //! changed. `docs/scanner.md` tells it to operators.
 
 mod absent;
+mod command;
 mod look;
 mod metrics;
 mod once;

@@ -259,6 +259,14 @@ impl Source {
         }
     }
 
+    /// About how many rows there are, where that costs nothing to know. For people who wait only.
+    pub async fn estimate(&self) -> Option<u64> {
+        match self {
+            Self::Sql(s) => s.estimate().await,
+            Self::Api(_) => None,
+        }
+    }
+
     /// `sql` or `api`, as the mirror notes it beside a row.
     pub const fn mode(&self) -> &'static str {
         match self {

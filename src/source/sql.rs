@@ -298,6 +298,19 @@ impl Sql {
         Ok(SourceInfo { mode: "sql", place: self.db.label().to_owned(), server })
     }
 
+    /// What the server believes by its statistics.
+    pub(super) async fn estimate(&self) -> Option<u64> {
+        let sql = match self.db.dialect() {
+            Dialect::MySql => {
+                "select cast(table_rows as signed) from information_schema.tables where table_schema = database() and table_name = 'accounts'"
+            }
+            Dialect::Postgres => "select reltuples::bigint from pg_class where oid = to_regclass('accounts')",
+            Dialect::Sqlite => return None,
+        };
+        let rows = self.db.fetch(sql, &[]).await.ok()?;
+        u64::try_from(rows.first()?.int(0).ok()??).ok().filter(|rows| *rows > 0)
+    }
+
     pub(super) async fn pre_image(&self, name: &str) -> PreImage {
         if self.impossible(name) {
             return PreImage::None;

@@ -122,7 +122,7 @@ impl MigrateError {
     }
 }
 
-fn lacks_right(e: &sqlx::Error) -> bool {
+pub(super) fn lacks_right(e: &sqlx::Error) -> bool {
     let Some(d) = e.as_database_error() else { return false };
     match d.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
         Some(m) => matches!(m.number(), 1044 | 1142 | 1143 | 1227 | 1370),

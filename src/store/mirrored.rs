@@ -356,8 +356,10 @@ async fn rows(store: &Store, condition: &str, order: &str, values: &[Arg]) -> Re
         .map(|row| {
             let text = |i| row.text(i).map_err(|e| store.main().row_error(e));
             let int = |i| row.int(i).map_err(|e| store.main().row_error(e));
-            let dynamic = int(2)?.unwrap_or(0) != 0;
-            let status = text(6)?.as_deref().and_then(Status::parse);
+            let word = text(6)?;
+            let status = word.as_deref().and_then(Status::parse);
+            // A row that was not adopted yet, by the rule of its adoption.
+            let dynamic = int(2)?.map_or(word.is_some(), |d| d != 0);
             Ok(PassRow {
                 name: text(0)?.unwrap_or_default(),
                 origin: text(1)?.as_deref().and_then(Origin::parse).unwrap_or(if dynamic { Origin::Migrated } else { Origin::Agent }),

@@ -12,6 +12,7 @@ pub mod hand;
 mod introspect;
 pub mod journal;
 pub mod lives;
+mod look;
 mod migrate;
 pub mod mirrored;
 pub mod names;
@@ -30,6 +31,7 @@ use serde_json::Value;
 
 pub use accounts::{AccountRow, Page};
 pub use db::{Db, Error, Result};
+pub use look::{Table, Tables};
 pub use migrate::{MigrateError, Report};
 pub use reseal::Resealed;
 pub use seal::{KeyError, OpenError, SealError, Sealer};

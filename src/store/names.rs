@@ -54,6 +54,24 @@ async fn read(db: &Db, names: &[&str]) -> Result<HashMap<String, i64>> {
     Ok(found)
 }
 
+/// The incarnation that was brought in last of each of these names.
+///
+/// # Errors
+/// The database's.
+pub async fn claimed(db: &Db, names: &[&str]) -> Result<HashMap<String, i64>> {
+    let mut found = HashMap::new();
+    for some in names.chunks(CHUNK) {
+        let sql = format!(
+            "select name_key, claimed_inc from fairlead_names where claimed_inc is not null and name_key in ({})",
+            listed("?", some.len())
+        );
+        for row in db.fetch_dynamic(&sql, &values(some)).await? {
+            found.insert(text(db, &row, 0)?, row.int(1).map_err(|e| db.row_error(e))?.unwrap_or_default());
+        }
+    }
+    Ok(found)
+}
+
 /// Those of these names that have open intents, as the intents spell them.
 ///
 /// # Errors

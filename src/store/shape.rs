@@ -155,6 +155,11 @@ impl Shape {
                 return Err(Unfillable { column: c.name.clone(), full: c.full.clone() });
             }
         }
+        Ok(Self::to_read(dialect, columns, packet))
+    }
+
+    /// As [`Shape::new`] for a table that is only read: columns may be missing, and nothing is asked of the others.
+    pub(super) fn to_read(dialect: Dialect, columns: Vec<Found>, packet: Option<i64>) -> Self {
         let mut shape = Self { dialect, columns, select: String::new(), definition_limit: 0 };
         shape.select = COLUMNS.iter().map(|(n, ..)| shape.read(n)).collect::<Vec<_>>().join(", ");
         // Beside the definition, a statement carries names and the rest; and a driver that sends more than the server takes is cut off
@@ -165,7 +170,7 @@ impl Shape {
             .and_then(|c| c.max_bytes.or(c.max_chars))
             .map_or(usize::MAX, |b| usize::try_from(b).unwrap_or(usize::MAX));
         shape.definition_limit = packet.min(column).min(super::DEFINITION_MAX);
-        Ok(shape)
+        shape
     }
 
     fn found(&self, column: &str) -> Option<&Found> {

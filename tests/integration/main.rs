@@ -2,6 +2,7 @@
 
 mod admin;
 mod api;
+mod commands;
 mod config;
 #[cfg(feature = "failpoints")]
 mod crash;
