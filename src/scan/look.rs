@@ -112,58 +112,63 @@ impl Scanner {
 
     async fn migrate(&self, row: &SourceRow, migrate: Migrate, course: &mut Course) -> Result<(), Error> {
         let name = row.id.as_str();
-        // By the API it may be readable without having changed: a secret of it resolves again.
-        let hopeless = (name, row.incarnation.0, row.body.as_str());
         let done = match migrate {
-            Migrate::Take if self.engine.source().mode() == "sql" && self.is_known(hopeless) => {
-                course.report.failed += 1;
-                false
-            }
-            Migrate::Take => {
-                let mut take = Take::new(Origin::Scanner, Status::ToMigrate);
-                take.respects_hand = true;
-                match self.engine.take(name, &take).await {
-                    Ok(Taken::Entered) => true,
-                    Ok(Taken::There | Taken::Absent) => false,
-                    Ok(Taken::ByHand) => {
-                        course.report.by_hand += 1;
-                        false
-                    }
-                    // Settling has told why.
-                    Ok(Taken::Unreadable) => {
-                        self.is_new(hopeless);
-                        course.report.failed += 1;
-                        false
-                    }
-                    Err(e) => {
-                        self.failed(name, e, course)?;
-                        false
-                    }
-                }
-            }
-            Migrate::Activate => match self.activate(name).await {
-                Ok(done) => done,
-                Err(e) => {
-                    self.failed(name, e.into(), course)?;
-                    false
-                }
-            },
+            Migrate::Take => self.take(row, course).await?,
+            Migrate::Activate => self.activate_one(name, course).await?,
         };
-        if done {
-            course.budget.spend(migrate);
+        if let Some(done) = done {
+            course.budget.spend(done);
             self.metrics.migrated.inc();
-            match migrate {
+            match done {
                 Migrate::Take => course.report.taken += 1,
                 Migrate::Activate => course.report.activated += 1,
             }
             info!(
                 account = name,
                 pattern = self.settings.patterns.first(name),
-                activated = migrate == Migrate::Activate,
+                activated = done == Migrate::Activate,
                 "migrated by its name"
             );
         }
         Ok(())
+    }
+
+    /// Says what was done.
+    async fn take(&self, row: &SourceRow, course: &mut Course) -> Result<Option<Migrate>, Error> {
+        let name = row.id.as_str();
+        // By the API it may be readable without having changed: a secret of it resolves again.
+        let hopeless = (name, row.incarnation.0, row.body.as_str());
+        if self.engine.source().mode() == "sql" && self.is_known(hopeless) {
+            course.report.failed += 1;
+            return Ok(None);
+        }
+        let mut take = Take::new(Origin::Scanner, Status::ToMigrate);
+        take.respects_hand = true;
+        match self.engine.take(name, &take).await {
+            Ok(Taken::Entered) => return Ok(Some(Migrate::Take)),
+            // Since the page was read, or under another spelling, which only the database takes for this name.
+            Ok(Taken::There) if course.budget.admits(Migrate::Activate) => return self.activate_one(name, course).await,
+            Ok(Taken::There) => course.look_again(name),
+            Ok(Taken::Absent) => {}
+            Ok(Taken::ByHand) => course.report.by_hand += 1,
+            // Settling has told why.
+            Ok(Taken::Unreadable) => {
+                self.is_new(hopeless);
+                course.report.failed += 1;
+            }
+            Err(e) => self.failed(name, e, course)?,
+        }
+        Ok(None)
+    }
+
+    async fn activate_one(&self, name: &str, course: &mut Course) -> Result<Option<Migrate>, Error> {
+        match self.activate(name).await {
+            Ok(done) => Ok(done.then_some(Migrate::Activate)),
+            Err(e) => {
+                self.failed(name, e.into(), course)?;
+                Ok(None)
+            }
+        }
     }
 
     /// Wants an INACTIVE account managed, if no user took it out by hand.

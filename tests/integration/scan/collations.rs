@@ -101,6 +101,25 @@ async fn whatever_a_database_takes_for_one_name_or_two_and_however_it_sorts_them
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_was_made_again_under_another_spelling_is_the_same_where_the_database_says_so_and_follows_its_pattern() {
+    for server in SERVERS {
+        let w = World::on(server, "scan_respelled").await;
+        w.put("Prod", "kubernetes", "v1", 1_000).await;
+        let r = w.replica(settings(&["P.*"])).await;
+        r.takes("Prod").await;
+        w.drop_row("Prod").await;
+        w.put("PROD", "kubernetes", "v2", 2_000).await;
+        r.scan().await;
+        match server {
+            Server::MariaDb => assert_eq!(w.mirror().await, ["Prod TO_MIGRATE v2 migrated"]),
+            // Two names: one is gone, which is drift, and the other is new.
+            Server::Postgres => assert_eq!(w.mirror().await, ["PROD TO_MIGRATE v2 scanner", "Prod INACTIVE v1 migrated"]),
+        }
+        w.done(&[&r]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_there_all_the_time_keeps_its_life_while_others_come_go_change_and_are_spelled_anew_between_the_pages() {
     for server in SERVERS {
         let w = World::on(server, "scan_storm").await;

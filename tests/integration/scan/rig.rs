@@ -63,8 +63,31 @@ fn until() -> Instant {
     Instant::now() + SOON
 }
 
+fn engine(store: &Store, source: Source, max_deletes: u32) -> Arc<Engine> {
+    Engine::new(
+        store.clone(),
+        source,
+        true,
+        interceptor(),
+        max_deletes,
+        ReplicaConfig { id: "r".into(), heartbeat: Duration::from_millis(200), lease: Duration::from_secs(10) },
+        mirror::Metrics::register(&mut Registry::default()),
+        tokio::runtime::Handle::current(),
+        CancellationToken::new(),
+    )
+}
+
+fn scanner(engine: Arc<Engine>, settings: Settings, lease: Duration) -> Arc<Scanner> {
+    Scanner::new(engine, settings, lease, Metrics::register(&mut Registry::default()), CancellationToken::new())
+}
+
+fn came(mut told: Vec<Told>) -> Outcome {
+    assert_eq!(told.len(), 1, "{told:?}");
+    told.remove(0).expect("the database answers")
+}
+
 fn done(told: Vec<Told>) {
-    assert!(matches!(told[..], [Ok(Outcome::Done)]), "{told:?}");
+    assert_eq!(came(told), Outcome::Done);
 }
 
 impl Replica {
@@ -87,11 +110,26 @@ impl Replica {
         done(self.desk.want(&[(&ask(name), wanted)], until()).await);
     }
 
+    /// As [`Replica::takes`], whatever comes of it.
+    pub async fn tries_to_take(&self, name: &str) -> Outcome {
+        came(self.desk.take(&[&ask(name)], until()).await)
+    }
+
+    /// As [`Replica::wants`], whatever comes of it.
+    pub async fn tries_to_want(&self, name: &str, wanted: Wanted) -> Outcome {
+        came(self.desk.want(&[(&ask(name), wanted)], until()).await)
+    }
+
     /// A user's POST of an account that Clouddriver never had.
     pub async fn makes(&self, name: &str) {
+        assert_eq!(self.tries_to_make(name).await, Outcome::Done, "{name}");
+    }
+
+    /// As [`Replica::makes`], whatever comes of it.
+    pub async fn tries_to_make(&self, name: &str) -> Outcome {
         let mut own = ask(name);
         own.properties.insert("kubeconfigContents".into(), "c".into());
-        done(self.desk.create(&[&own], until()).await);
+        came(self.desk.create(&[&own], until()).await)
     }
 }
 
@@ -192,20 +230,15 @@ impl World {
         let database = Database { main: self.config.clone(), intents: self.config.clone(), source: SourceConfig::SameDatabase };
         let store = Store::open(&database, None).expect("no key, nothing to refuse");
         store.migrate().await.unwrap_or_else(|e| panic!("{}: {e}", self.word()));
-        let engine = Engine::new(
-            store.clone(),
-            source(&store),
-            true,
-            interceptor(),
-            max_deletes,
-            ReplicaConfig { id: "r".into(), heartbeat: Duration::from_millis(200), lease: Duration::from_secs(10) },
-            mirror::Metrics::register(&mut Registry::default()),
-            tokio::runtime::Handle::current(),
-            CancellationToken::new(),
-        );
-        let metrics = Metrics::register(&mut Registry::default());
-        let scanner = Scanner::new(engine.clone(), settings, lease, metrics, CancellationToken::new());
+        let engine = engine(&store, source(&store), max_deletes);
+        let scanner = scanner(engine.clone(), settings, lease);
         Replica { store, desk: Desk::new(engine, Bell::default()), scanner }
+    }
+
+    /// One more scanner on a replica's pools, as it is after a start with other settings.
+    pub fn scanner(&self, store: &Store, settings: Settings, max_deletes: u32) -> Arc<Scanner> {
+        let source = Source::Sql(fairlead::source::Sql::new(store.main().clone()));
+        scanner(engine(store, source, max_deletes), settings, Duration::from_secs(60))
     }
 
     /// `name status note origin` of each mirrored row.
