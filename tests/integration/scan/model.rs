@@ -125,7 +125,7 @@ impl Model {
 
     fn takes(&mut self, name: &'static str) {
         let unreadable = self.theirs.get(name).is_some_and(|t| t.kubernetes && !t.readable);
-        match (self.ours.get(name).is_some(), self.readable(name)) {
+        match (self.ours.contains_key(name), self.readable(name)) {
             (false, Some(seen)) => {
                 self.ours.insert(name, Ours { status: "INACTIVE", origin: "migrated", seen: Some(seen) });
                 self.by_hand.remove(name);
