@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 const REST: Duration = Duration::from_secs(240);
 const LOOK: Duration = Duration::from_millis(20);
 
+const ROWS: &str = "fairlead_scan_rows_total";
+
 pub struct Target {
     admin: u16,
     process: Process,
@@ -66,22 +68,24 @@ impl Target {
         target
     }
 
-    /// A metric with its labels, or the sum over them.
-    fn metric(&self, name: &str) -> f64 {
+    fn metrics(&self) -> String {
         let (_, page) = http::call(self.admin, "GET", "/metrics", None).unwrap_or_else(|e| panic!("{e}\n{}", self.process.said()));
-        let page = String::from_utf8_lossy(&page).into_owned();
-        let is = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
-        let lines = page.lines().filter(is);
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        String::from_utf8_lossy(&page).into_owned()
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        sum(&self.metrics(), name)
     }
 
     pub fn counts(&self) -> Counts {
-        Counts { scans: self.metric("fairlead_scan_seconds_count"), rows: self.rows(), seconds: self.metric("fairlead_scan_seconds_sum") }
+        let page = self.metrics();
+        let [scans, rows, seconds] = ["fairlead_scan_seconds_count", ROWS, "fairlead_scan_seconds_sum"].map(|name| sum(&page, name));
+        Counts { scans, rows, seconds }
     }
 
     /// Rows that scans have read.
     pub fn rows(&self) -> f64 {
-        self.metric("fairlead_scan_rows_total")
+        self.metric(ROWS)
     }
 
     fn until(&self, what: &str, holds: impl Fn() -> bool) {
@@ -126,12 +130,22 @@ impl Target {
         self.counts()
     }
 
-    /// Waits for the next scan's end; what that one counted.
+    /// Waits for the end of the next scan that begins; what that one counted. One that stood still in the middle is passed over.
+    pub fn whole_scan(&self, mut before: Counts, rows: usize) -> Counts {
+        loop {
+            let scan = self.scanned_since(&before);
+            if scan.scans == 1.0 && scan.rows as usize == rows {
+                return scan;
+            }
+            before = self.counts();
+        }
+    }
+
+    /// Waits for the next scan's end; what was counted until then.
     pub fn scanned_since(&self, before: &Counts) -> Counts {
         self.until("no scan comes to its end", || self.counts().scans > before.scans);
         let now = self.counts();
-        assert!(now.scans == before.scans + 1.0, "one scan and no more");
-        Counts { scans: 1.0, rows: now.rows - before.rows, seconds: now.seconds - before.seconds }
+        Counts { scans: now.scans - before.scans, rows: now.rows - before.rows, seconds: now.seconds - before.seconds }
     }
 
     /// It goes on, and is in the middle of a scan; how many rows it has read until then.
@@ -151,6 +165,12 @@ impl Target {
     fn signal(&self, signal: &str) {
         let _ = Command::new("kill").args(["-s", signal, &self.process.id().to_string()]).status();
     }
+}
+
+/// A metric with its labels, or the sum over them.
+fn sum(page: &str, name: &str) -> f64 {
+    let is = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    page.lines().filter(is).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 fn free_ports<const N: usize>() -> [u16; N] {
