@@ -110,7 +110,8 @@ fn clouddriver(reader: &mut Reader<'_>, listen: SocketAddr) -> Clouddriver {
         (None, None) => String::new(),
     };
     let tls = tls::upstream(reader, &base.host, base.tls, &at);
-    Clouddriver { host: base.host.into(), port: base.port, tls, context_path: context_path.into() }
+    let http2 = reader.required("services.clouddriver.http2.enabled", values::boolean);
+    Clouddriver { host: base.host.into(), port: base.port, tls, http2, context_path: context_path.into() }
 }
 
 fn interceptor(reader: &mut Reader<'_>) -> Interceptor {
@@ -150,6 +151,7 @@ fn proxy(reader: &mut Reader<'_>) -> Proxy {
     let header_timeout = reader.required("fairlead.proxy.headerTimeout", values::duration(None, MS, SECOND * 3_600));
     let client_idle_timeout = reader.required("fairlead.proxy.clientIdleTimeout", values::duration(None, MS, DAY));
     let stall_timeout = reader.required("fairlead.proxy.stallTimeout", values::duration(None, MS, DAY));
+    let min_rate = reader.required("fairlead.proxy.minRate", values::size(0, 1 << 30));
     let cancel_on_half_close = reader.required("fairlead.proxy.cancelOnHalfClose", values::boolean);
     let max_head = reader.required("fairlead.proxy.maxHeadSize", values::size(8 * 1024, 16 * 1024 * 1024));
     let max_connections = reader.required("fairlead.proxy.maxConnections", values::number(1, 1_048_576));
@@ -169,6 +171,7 @@ fn proxy(reader: &mut Reader<'_>) -> Proxy {
         header_timeout,
         client_idle_timeout,
         stall_timeout,
+        min_rate,
         cancel_on_half_close,
         max_head: usize::try_from(max_head).unwrap_or(usize::MAX),
         max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),

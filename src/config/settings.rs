@@ -105,6 +105,8 @@ pub struct Clouddriver {
     pub port: u16,
     /// `services.clouddriver.ssl.*` with an `https` URL; `None`: plain.
     pub tls: Option<tls::upstream::Files>,
+    /// `services.clouddriver.http2.enabled` (false).
+    pub http2: bool,
     /// `clouddriver.contextPath` (empty, or `/prefix` with no slash at the end).
     pub context_path: Arc<str>,
 }
@@ -124,6 +126,8 @@ pub struct Proxy {
     pub client_idle_timeout: Duration,
     /// `stallTimeout` (120 s): how long a client may neither send what it announced nor take what is due to it.
     pub stall_timeout: Duration,
+    /// `minRate` (16 bytes a second; 0: any): over each `stallTimeout` in which a client is waited for.
+    pub min_rate: u64,
     /// `cancelOnHalfClose` (false): a client that ends its writing side while it waits has given up.
     pub cancel_on_half_close: bool,
     /// `maxHeadSize` (256 KiB): of a request's head.

@@ -16,6 +16,7 @@ use tower::Service;
 
 use super::interim::Interim;
 use super::link::{LARGE, Link};
+use super::streams::{self, Sent};
 use super::upstream::Upstream;
 use super::wire::Framing;
 use super::wire::chunked::{Chunks, Piece};
@@ -26,11 +27,15 @@ use super::{Body, BodyError, Cause, UpstreamError, answer};
 pub(super) const MAX_HEAD: usize = 256 * 1024;
 
 /// How long a body waits for Clouddriver's 100: a server that knows nothing of asking waits for the body (RFC 9110 §10.1.1).
-const UNASKED: Duration = Duration::from_secs(1);
+pub(super) const UNASKED: Duration = Duration::from_secs(1);
 
 /// The head of a request as it came over HTTP/1, less what belongs to the hop. An extension of the request; it goes on as it is.
 #[derive(Clone, Debug)]
 pub(super) struct RawHead(pub(super) Bytes);
+
+/// When all of a request that nobody looks into has to be over. An extension of the request; for Clouddriver by HTTP/2.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until(pub(super) Instant);
 
 /// The head of an answer as it is to go out over HTTP/1, and how its body is framed. An extension of the answer.
 #[derive(Clone, Debug)]
@@ -58,16 +63,24 @@ impl Service<Request<Body>> for Upstream {
 }
 
 async fn send(upstream: &Upstream, request: Request<Body>) -> Result<Response<Body>, Cause> {
+    let (request, made) = match upstream.streams() {
+        None => (request, None),
+        Some(streams) => match streams::send(upstream, streams, request).await {
+            Sent::Done(done) => return done,
+            Sent::ByHttp1(request, link) => (*request, link),
+        },
+    };
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE) && request.body().is_end_stream();
     let asked = match request.body() {
         Body::Asked(asked) => Some(asked.clone()),
         _ => None,
     };
     let mut outgoing = Outgoing::new(request);
-    let mut kept = upstream.kept();
+    let mut kept = if made.is_some() { None } else { upstream.kept() };
+    let mut made = made;
     loop {
         let reused = kept.is_some();
-        let link = match kept.take() {
+        let link = match kept.take().or_else(|| made.take()) {
             Some(link) => link,
             None => upstream.connect().await?,
         };

@@ -7,6 +7,7 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
 use super::accept::Shared;
-use super::call::MAX_HEAD;
+use super::call::{MAX_HEAD, Until};
 use super::link::Link;
 use super::metrics::Up;
 use super::pass::{Bounds, Ended, Fault, Pass};
@@ -88,7 +89,11 @@ where
                     if shared.is_full() {
                         Box::pin(self.overloaded(&parsed, &head, &mut answer)).await
                     } else if shared.selector.takes(&head[parsed.method.clone()], &head[parsed.path.clone()]) {
-                        Box::pin(self.serve(parsed, &head, &mut answer)).await
+                        Box::pin(self.serve(parsed, &head, &mut answer, None)).await
+                    } else if shared.upstream.streams().is_some() && !parsed.upgrade {
+                        // To another version nothing passes as bytes.
+                        let until = shared.limits.total_timeout.map(|total| Until(Instant::now() + total));
+                        Box::pin(self.serve(parsed, &head, &mut answer, until)).await
                     } else {
                         self.pass(parsed, &mut head, &mut answer).await
                     }
@@ -215,7 +220,7 @@ where
         };
         let bounds = Bounds {
             response: shared.upstream.response_timeout(),
-            stall: shared.limits.stall_timeout,
+            least: shared.limits.least(),
             until: shared.limits.total_timeout.map(|total| Instant::now() + total),
             cancel: shared.limits.cancel_on_half_close,
             head: MAX_HEAD,
@@ -234,12 +239,18 @@ where
                 if shared.cut.get() && pass.is_unanswered() {
                     return Poll::Ready(Err(Fault::NoAnswer(Cause::Shutdown)));
                 }
-                if let Some(at) = pass.deadline() {
+                while let Some(at) = pass.deadline() {
                     if timer.deadline() != at {
                         timer.as_mut().reset(at);
                     }
-                    if timer.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Err(pass.expired(Instant::now())));
+                    if timer.as_mut().poll(cx).is_pending() {
+                        break;
+                    }
+                    if let Some(fault) = pass.expired(Instant::now()) {
+                        if pass.waits_for_client() {
+                            shared.counters.given_up.fetch_add(1, Relaxed);
+                        }
+                        return Poll::Ready(Err(fault));
                     }
                 }
                 Poll::Pending

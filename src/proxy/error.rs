@@ -44,6 +44,15 @@ pub enum Cause {
     /// The same, said after the request was (perhaps in part) sent.
     #[error("no TLS: {0}; the request may have been acted on")]
     TlsRefused(String),
+    /// No HTTP/2, where it is to be spoken.
+    #[error("no HTTP/2: {0}")]
+    Http2(String),
+    /// By HTTP/2: Clouddriver said that it has not looked at it.
+    #[error("it took no more requests on the connection, and this one was not looked at")]
+    NotTaken,
+    /// By HTTP/2: as many requests wait for Clouddriver as may.
+    #[error("it has as many requests at once as it allows, and too many wait; this one was not forwarded")]
+    Busy,
     /// A fresh connection was closed before the request was written.
     #[error("the connection was closed before the request was sent")]
     ClosedUnsent,
@@ -59,6 +68,9 @@ pub enum Cause {
     /// The client's body broke off or was malformed; Clouddriver's connection was closed with the body unfinished.
     #[error("not forwarded in full: the request's body broke off")]
     RequestBody,
+    /// The client sent its body too slowly; Clouddriver's connection was closed with the body unfinished.
+    #[error("not forwarded in full: the request's body came too slowly")]
+    TooSlow,
     /// The address of Clouddriver is our own.
     #[error("it is Fairlead itself: what is configured as Clouddriver's address leads back here")]
     Loop,
@@ -78,7 +90,7 @@ pub enum Cause {
 
 impl Cause {
     /// All labels, in the order of [`Cause::index`].
-    pub(super) const LABELS: [&'static str; 15] = [
+    pub(super) const LABELS: [&'static str; 19] = [
         "dns",
         "refused",
         "connect",
@@ -94,6 +106,10 @@ impl Cause {
         "total_timeout",
         "tls",
         "withheld",
+        "http2",
+        "not_taken",
+        "busy",
+        "too_slow",
     ];
 
     pub(super) fn index(&self) -> usize {
@@ -113,7 +129,31 @@ impl Cause {
             Self::TotalTimeout => 12,
             Self::Tls(_) | Self::TlsRefused(_) => 13,
             Self::Withheld => 14,
+            Self::Http2(_) => 15,
+            Self::NotTaken => 16,
+            Self::Busy => 17,
+            Self::TooSlow => 18,
         }
+    }
+
+    /// The same for another request that waited for the same connection, which was not made.
+    pub(super) fn again(&self) -> Self {
+        let copy = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+        match self {
+            Self::Dns(error) => Self::Dns(copy(error)),
+            Self::Refused => Self::Refused,
+            Self::Connect(error) => Self::Connect(copy(error)),
+            Self::ConnectTimeout(timeout) => Self::ConnectTimeout(*timeout),
+            Self::Tls(why) => Self::Tls(why.clone()),
+            Self::Http2(why) => Self::Http2(why.clone()),
+            Self::Loop => Self::Loop,
+            _ => Self::ClosedUnsent,
+        }
+    }
+
+    /// After how many seconds it may be tried again, where that may help.
+    pub(super) fn retry_after(&self) -> Option<u32> {
+        matches!(self, Self::Busy).then_some(1)
     }
 
     /// The metric's label.
@@ -125,9 +165,10 @@ impl Cause {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::ConnectTimeout(_) | Self::ResponseTimeout(_) | Self::Shutdown | Self::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::RequestBody => StatusCode::BAD_REQUEST,
+            Self::RequestBody | Self::TooSlow => StatusCode::BAD_REQUEST,
             Self::Unforwardable(status, _) => *status,
             Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -139,10 +180,13 @@ impl Cause {
             Self::Refused | Self::Connect(_) | Self::ClosedUnsent => "UpstreamConnectFailed",
             Self::ConnectTimeout(_) => "UpstreamConnectTimeout",
             Self::Tls(_) | Self::TlsRefused(_) => "UpstreamTlsFailed",
+            Self::Http2(_) => "UpstreamHttp2Failed",
+            Self::NotTaken => "UpstreamRefusedStream",
+            Self::Busy => "Overloaded",
             Self::Broken(_) => "UpstreamConnectionBroken",
             Self::ResponseTimeout(_) | Self::TotalTimeout => "UpstreamResponseTimeout",
             Self::BadAnswer(_) => "UpstreamBadAnswer",
-            Self::RequestBody => "RequestBodyBroken",
+            Self::RequestBody | Self::TooSlow => "RequestBodyBroken",
             Self::Withheld => "RequestWithheld",
             Self::Unforwardable(..) => "RequestNotForwardable",
             Self::Loop => "ProxyLoop",
@@ -160,6 +204,9 @@ impl Delivery for UpstreamError {
             | Cause::ConnectTimeout(_)
             | Cause::Tls(_)
             | Cause::ClosedUnsent
+            | Cause::Http2(_)
+            | Cause::NotTaken
+            | Cause::Busy
             | Cause::Withheld
             | Cause::Loop
             | Cause::Unforwardable(..) => true,
@@ -168,6 +215,7 @@ impl Delivery for UpstreamError {
             | Cause::ResponseTimeout(_)
             | Cause::BadAnswer(_)
             | Cause::RequestBody
+            | Cause::TooSlow
             | Cause::Shutdown
             | Cause::TotalTimeout => false,
         }

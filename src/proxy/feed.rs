@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::BodyError;
 use super::answer::trailers_of;
 use super::link::{LARGE, Link};
+use super::pace::{Least, Pace};
 use super::wire::Framing;
 use super::wire::chunked::{Chunks, Piece};
 
@@ -100,7 +101,9 @@ pub(super) struct Feeder {
     /// Bytes of the `100 Continue` that were sent; `None`: the client does not wait for it.
     go_on: Option<usize>,
     buffered: bool,
-    waits_since: Option<Instant>,
+    /// A piece that is asked for has not come.
+    waits: bool,
+    pace: Pace,
 }
 
 /// What became of feeding for now.
@@ -113,14 +116,17 @@ pub(super) enum Fed {
 }
 
 /// Both ends of a body.
-pub(super) fn body(framing: Framing, expects: bool) -> (Feeder, ClientBody) {
+pub(super) fn body(framing: Framing, expects: bool, least: Least) -> (Feeder, ClientBody) {
     let slot = Rc::<RefCell<Slot>>::default();
     let (body, left) = match framing {
         Framing::Length(n) => (Body::Length(n), Some(n)),
         Framing::Chunked => (Body::Chunked(Chunks::default(), Vec::new()), None),
         Framing::Empty | Framing::UntilClose => (Body::Length(0), Some(0)),
     };
-    (Feeder { slot: slot.clone(), body, go_on: expects.then_some(0), buffered: false, waits_since: None }, ClientBody { slot, left })
+    (
+        Feeder { slot: slot.clone(), body, go_on: expects.then_some(0), buffered: false, waits: false, pace: Pace::new(least) },
+        ClientBody { slot, left },
+    )
 }
 
 impl Feeder {
@@ -132,14 +138,19 @@ impl Feeder {
         }
     }
 
-    /// Since when the client has owed a piece that is asked for. To be asked after each poll.
-    pub(super) fn waits_since(&self) -> Option<Instant> {
-        self.waits_since
+    /// When a client that owes a piece that is asked for has had its time. To be asked after each poll.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.pace.due()
+    }
+
+    /// Whether it has. If it was fast enough until now, it has some more.
+    pub(super) fn is_over(&mut self, now: Instant) -> bool {
+        self.pace.is_over(now)
     }
 
     /// Nothing more will come: the body breaks off.
     pub(super) fn give_up(&mut self) {
-        self.waits_since = None;
+        self.pace.rests();
         if self.slot.borrow().state == State::Open {
             self.broken();
         }
@@ -160,7 +171,17 @@ impl Feeder {
 
     /// Reads what is asked for. Ready when there will be nothing more to read.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Fed> {
-        let (waited_since, mut moved) = (self.waits_since.take(), false);
+        let fed = self.poll_piece(cx, link);
+        if self.waits && fed.is_pending() {
+            self.pace.waits();
+        } else {
+            self.pace.rests();
+        }
+        fed
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Fed> {
+        self.waits = false;
         loop {
             {
                 let mut slot = self.slot.borrow_mut();
@@ -191,14 +212,13 @@ impl Feeder {
             if link.is_empty() {
                 match link.poll_fill(cx, LARGE) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(self.broken()),
-                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Ok(n)) => self.pace.moved(n),
                     Poll::Pending => {
-                        self.waits_since = waited_since.filter(|_| !moved).or_else(|| Some(Instant::now()));
+                        self.waits = true;
                         return Poll::Pending;
                     }
                 }
             }
-            moved = true;
             if !self.take(link) {
                 return Poll::Ready(self.broken());
             }

@@ -6,8 +6,9 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -18,15 +19,17 @@ use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Service, ServiceExt as _};
 
 use super::accept::Shared;
 use super::call::MAX_HEAD;
 use super::metrics::Up;
+use super::pace::Pace;
 use super::respond::{Summary, error};
 use super::stream::Stream;
-use super::{Body, BodyError};
+use super::watch::Watches;
+use super::{Body, BodyError, Counters};
 
 /// Requests at once on one connection.
 const STREAMS: u32 = 128;
@@ -51,15 +54,39 @@ where
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(shared.limits.idle_timeout / 2)
         .keep_alive_timeout(shared.limits.header_timeout);
-    let service = service_fn(|request| handle(shared.clone(), request));
+    let watches = Watches::default();
+    let service = service_fn(|request| {
+        let (watches, answer) = (watches.clone(), handle(shared.clone(), request));
+        let least = shared.limits.least();
+        async move { Ok::<_, Infallible>(answer.await.map(|body| watches.watched(body, least))) }
+    });
     let mut connection = pin!(http.serve_connection(TokioIo::new(Rewound { stream, unread, at: 0 }), service));
     let mut told = false;
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
     let ended = poll_fn(|cx| {
         if !told && shared.draining.get() {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx)
+        let polled = connection.as_mut().poll(cx);
+        while polled.is_pending()
+            && let Some(due) = watches.due()
+        {
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            let given_up = watches.give_up(Instant::now());
+            shared.counters.given_up.fetch_add(given_up.answers, Relaxed);
+            if given_up.all {
+                // Whoever reads nothing of anything would not read a reset either.
+                return Poll::Ready(Ok(()));
+            }
+        }
+        polled
     })
     .await;
     if let Err(error) = ended {
@@ -67,15 +94,17 @@ where
     }
 }
 
-async fn handle<S>(shared: Rc<Shared<S>>, request: Request<Incoming>) -> Result<Response<Body>, Infallible>
+async fn handle<S>(shared: Rc<Shared<S>>, request: Request<Incoming>) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
     let _in_flight = Up::new(&shared.counters.in_flight);
-    let stall = shared.limits.stall_timeout;
-    let request = request.map(|incoming| Body::Stream(StreamBody { incoming, stall, timer: None }));
+    let pace = Pace::new(shared.limits.least());
+    let request =
+        request.map(|incoming| Body::Stream(StreamBody { incoming, pace, whole: false, timer: None, counters: shared.counters.clone() }));
     let summary = Summary::of(&request);
     let answer = if let Some(refused) = refused(&request) {
+        shared.counters.refused.fetch_add(1, Relaxed);
         refused
     } else if shared.is_full() {
         let message = "Fairlead has as many requests in progress as it may have; this one was not forwarded";
@@ -94,15 +123,18 @@ where
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
         answer.headers_mut().remove(name);
     }
-    Ok(answer)
+    answer
 }
 
 /// The body of a request by HTTP/2. A client that owes a piece of it for too long breaks it off.
 pub struct StreamBody {
     incoming: Incoming,
-    stall: Duration,
+    pace: Pace,
+    /// Its trailers came.
+    whole: bool,
     /// Runs while a piece is waited for.
     timer: Option<Pin<Box<Sleep>>>,
+    counters: Arc<Counters>,
 }
 
 impl HttpBody for StreamBody {
@@ -112,11 +144,33 @@ impl HttpBody for StreamBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) {
-            this.timer = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            this.pace.moved(data.map_or(0, Bytes::len));
+            this.pace.rests();
+            return Poll::Ready(match frame {
+                // A reset that names no error says that nobody wants the rest, and ends nothing.
+                None if !this.whole && !this.incoming.is_end_stream() => Some(Err("the client's body broke off".into())),
+                frame => {
+                    this.whole |= frame.as_ref().is_some_and(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+                    frame.map(|frame| frame.map_err(Into::into))
+                }
+            });
         }
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(this.stall)));
-        timer.as_mut().poll(cx).map(|()| Some(Err("the client's body stood still".into())))
+        this.pace.waits();
+        while let Some(due) = this.pace.due() {
+            let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            if this.pace.is_over(Instant::now()) {
+                this.counters.given_up.fetch_add(1, Relaxed);
+                return Poll::Ready(Some(Err("the client's body stood still or came too slowly".into())));
+            }
+        }
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
@@ -132,10 +186,18 @@ fn refused(request: &Request<Body>) -> Option<Response<Body>> {
     if request.method() == Method::CONNECT {
         return Some(error(StatusCode::NOT_IMPLEMENTED, "RequestNotForwardable", "not forwarded: no tunnels", None));
     }
-    let host = request.headers().get(header::HOST)?;
-    let authority = request.uri().authority()?;
-    (!authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) || request.headers().get_all(header::HOST).iter().count() > 1)
-        .then(|| error(StatusCode::BAD_REQUEST, "RequestNotForwardable", "not forwarded: the request names more than one host", None))
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let lengths = request.headers().get_all(header::CONTENT_LENGTH).iter().count();
+    let why = match (request.uri().authority(), hosts.next(), hosts.next()) {
+        (_, _, Some(_)) => "not forwarded: the request names more than one host",
+        (Some(authority), Some(host), None) if !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) => {
+            "not forwarded: the request names more than one host"
+        }
+        (None, None, None) => "not forwarded: the request names no host",
+        _ if lengths > 1 => "not forwarded: the request has more than one Content-Length",
+        _ => return None,
+    };
+    Some(error(StatusCode::BAD_REQUEST, "RequestNotForwardable", why, None))
 }
 
 /// Spawns on the thread that it is on.

@@ -61,6 +61,11 @@ impl Metrics {
         self.sum(|c| c.pool_reused.load(Relaxed))
     }
 
+    /// Clients that were too slow.
+    pub fn given_up(&self) -> u64 {
+        self.sum(|c| c.given_up.load(Relaxed))
+    }
+
     /// Connections opened to Clouddriver.
     pub fn pool_opened(&self) -> u64 {
         self.sum(|c| c.pool_opened.load(Relaxed))
@@ -93,6 +98,8 @@ pub struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) overloaded: AtomicU64,
     pub(super) handshakes_failed: AtomicU64,
+    pub(super) given_up: AtomicU64,
+    pub(super) waiting: AtomicI64,
     pub(super) listen: Arc<OnceLock<SocketAddr>>,
 }
 
@@ -148,6 +155,11 @@ impl Collector for Metrics {
             "Client connections that ended before TLS was agreed on",
             self.sum(|c| c.handshakes_failed.load(Relaxed)),
         )?;
+        counter(
+            "proxy_clients_given_up",
+            "Clients that sent what they had announced, or took what was due to them, too slowly or not at all",
+            self.sum(|c| c.given_up.load(Relaxed)),
+        )?;
         counter("proxy_pool_opened", "Connections opened to Clouddriver", self.pool_opened())?;
         counter("proxy_pool_reused", "Requests sent on a kept connection to Clouddriver", self.pool_reused())?;
         let mut gauge = |name, help, value: i64| {
@@ -155,6 +167,7 @@ impl Collector for Metrics {
             value.encode(encoder.encode_descriptor(name, help, None, ConstGauge::<i64>::TYPE)?)
         };
         gauge("proxy_in_flight", "Requests waiting for the head of their answer", self.in_flight())?;
+        gauge("proxy_http2_waiting", "Requests that wait until Clouddriver takes more at once, by HTTP/2", self.gauge(|c| &c.waiting))?;
         gauge("proxy_connections", "Client connections open", self.connections())
     }
 }

@@ -14,8 +14,10 @@
 //! | `pass`, `tunnel` | what passes as bytes |
 //! | `feed`, `call`, `interim`, `answer` | what goes through tower services |
 //! | `http2` | clients that speak HTTP/2 |
+//! | `pace`, `watch` | clients that are too slow |
 //! | `wire` | heads and bodies of HTTP/1, without input and output |
 //! | [`upstream`], `pool`, `connect`, `link`, `stream` | connections to Clouddriver, and of all sorts |
+//! | `streams` | Clouddriver by HTTP/2 |
 //! | [`path`], `media` | whose a request is; what the headers say of a body, for those who look into one |
 
 mod accept;
@@ -34,6 +36,7 @@ mod link;
 mod listen;
 pub(crate) mod media;
 pub mod metrics;
+mod pace;
 mod pass;
 pub mod path;
 mod pool;
@@ -41,8 +44,10 @@ pub mod respond;
 pub mod select;
 pub mod serve;
 mod stream;
+mod streams;
 mod tunnel;
 pub mod upstream;
+mod watch;
 mod wire;
 
 pub use body::{Body, BodyError};

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Cause;
 use super::link::{LARGE, Link};
+use super::pace::{Least, Pace};
 use super::wire::head::is_switch_as_asked;
 use super::wire::response::{self, Asked, ResponseHead};
 use super::wire::{Body, Framing};
@@ -65,8 +66,8 @@ enum Down {
 pub(super) struct Bounds {
     /// From the last part of the request that could be sent to the head of the answer.
     pub(super) response: Option<Duration>,
-    /// How long a client may neither send nor take what is due.
-    pub(super) stall: Duration,
+    /// How slowly a client may send or take what is due.
+    pub(super) least: Least,
     /// When all of it has to be over.
     pub(super) until: Option<Instant>,
     /// A client that ends its writing side has given up.
@@ -106,6 +107,7 @@ pub(super) struct Pass<'a> {
     /// When something last moved in the direction that a time-out watches.
     moved: Instant,
     waits_for_client: bool,
+    pace: Pace,
 }
 
 impl<'a> Pass<'a> {
@@ -148,6 +150,7 @@ impl<'a> Pass<'a> {
             reused,
             moved: Instant::now(),
             waits_for_client: false,
+            pace: Pace::new(bounds.least),
         }
     }
 
@@ -186,9 +189,14 @@ impl<'a> Pass<'a> {
     }
 
     /// When to give up, if nothing moves until then. To be asked after each poll.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        if self.waits_for_client {
+            self.pace.waits();
+        } else {
+            self.pace.rests();
+        }
         let patience = match self.down {
-            _ if self.waits_for_client => Some(self.moved + self.bounds.stall),
+            _ if self.waits_for_client => self.pace.due(),
             Down::Head => self.bounds.response.map(|t| self.moved + t),
             _ => None,
         };
@@ -198,15 +206,20 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The deadline has passed.
-    pub(super) fn expired(&self, now: Instant) -> Fault {
+    /// It is the client's turn.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.waits_for_client
+    }
+
+    /// The deadline has passed. `None`: the client is slow, and not too slow; there is another deadline.
+    pub(super) fn expired(&mut self, now: Instant) -> Option<Fault> {
         if self.bounds.until.is_some_and(|until| until <= now) {
-            return if self.told { Fault::Cut } else { Fault::NoAnswer(Cause::TotalTimeout) };
+            return Some(if self.told { Fault::Cut } else { Fault::NoAnswer(Cause::TotalTimeout) });
         }
         if self.waits_for_client {
-            return if self.told { Fault::Cut } else { Fault::Client };
+            return self.pace.is_over(now).then_some(if self.told { Fault::Cut } else { Fault::NoAnswer(Cause::TooSlow) });
         }
-        Fault::NoAnswer(Cause::ResponseTimeout(self.bounds.response.unwrap_or_default()))
+        Some(Fault::NoAnswer(Cause::ResponseTimeout(self.bounds.response.unwrap_or_default())))
     }
 
     /// Moves what can be moved. Ready when the answer has gone out, and the request too unless nobody wants the rest of it.
@@ -289,7 +302,10 @@ impl<'a> Pass<'a> {
             }
             match self.client.poll_fill_body(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Fault::Client)),
-                Poll::Ready(Ok(_)) => self.touch(),
+                Poll::Ready(Ok(n)) => {
+                    self.pace.moved(n);
+                    self.touch();
+                }
                 Poll::Pending => {
                     self.waits_for_client = true;
                     return Poll::Pending;
@@ -320,7 +336,10 @@ impl<'a> Pass<'a> {
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         loop {
             if self.answer_sent < self.answer.len() {
-                match self.client.poll_write_all(cx, self.answer, &mut self.answer_sent) {
+                let before = self.answer_sent;
+                let written = self.client.poll_write_all(cx, self.answer, &mut self.answer_sent);
+                self.pace.moved(self.answer_sent - before);
+                match written {
                     Poll::Ready(Ok(())) => {
                         self.told |= self.response.is_some();
                         self.touch();
@@ -356,6 +375,7 @@ impl<'a> Pass<'a> {
                             Poll::Ready(Ok(n)) => {
                                 self.origin.consume(n);
                                 self.down_ready -= n;
+                                self.pace.moved(n);
                                 self.touch();
                             }
                             Poll::Ready(Err(_)) => return Poll::Ready(Err(Fault::Client)),

@@ -155,7 +155,7 @@ pub(super) fn refuse(summary: &Summary, failed: &UpstreamError, unread: bool) ->
         cause = failed.cause.label(),
         "{failed}"
     );
-    let mut answer = error(failed.cause.status(), failed.cause.exception(), &failed.to_string(), None);
+    let mut answer = error(failed.cause.status(), failed.cause.exception(), &failed.to_string(), failed.cause.retry_after());
     if unread {
         // Then the connection cannot be used again. Said, not just done: a client
         // that finds a kept connection closed may send its next POST twice.

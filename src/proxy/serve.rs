@@ -15,6 +15,7 @@ use tower::Service;
 
 use super::accept::{Acceptor, Phase};
 use super::call::MAX_HEAD;
+use super::pace::Least;
 use super::select::Selector;
 use super::{Body, Metrics, Upstream, balance, listen};
 use crate::tls::front;
@@ -44,6 +45,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a client may neither send what it announced nor take what is due to it.
     pub stall_timeout: Duration,
+    /// Bytes a second that it has to send or take on average, over each `stall_timeout` in which it is waited for; 0: any.
+    pub min_rate: u64,
     /// From a request's head to the end of its answer, where it passes as bytes.
     pub total_timeout: Option<Duration>,
     /// A client that ends its writing side while it waits has given up.
@@ -56,12 +59,19 @@ pub struct Limits {
     pub max_in_flight: usize,
 }
 
+impl Limits {
+    pub(super) fn least(&self) -> Least {
+        Least { stall: self.stall_timeout, rate: self.min_rate }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(330),
             stall_timeout: Duration::from_secs(120),
+            min_rate: 16,
             total_timeout: None,
             cancel_on_half_close: false,
             max_head: MAX_HEAD,
@@ -92,6 +102,7 @@ impl Config {
                 header_timeout: settings.proxy.header_timeout,
                 idle_timeout: settings.proxy.client_idle_timeout,
                 stall_timeout: settings.proxy.stall_timeout,
+                min_rate: settings.proxy.min_rate,
                 total_timeout: settings.proxy.total_timeout,
                 cancel_on_half_close: settings.proxy.cancel_on_half_close,
                 max_head: settings.proxy.max_head,
@@ -110,6 +121,7 @@ impl<S> Stack<S> {
             host: "".into(),
             port: 0,
             tls: None,
+            http2: false,
             connect_timeout: Duration::from_secs(1),
             response_timeout: None,
             pool_idle_timeout: Duration::ZERO,

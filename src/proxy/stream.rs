@@ -4,12 +4,16 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::ClientConnection;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsStream, client, server};
+
+/// After so long without a sign of its kernel the other side is taken for gone.
+const VANISHED: Duration = Duration::from_secs(30);
 
 /// See the module's page.
 pub(super) enum Stream {
@@ -84,12 +88,26 @@ impl Stream {
         }
     }
 
+    /// HTTP/2 was agreed on by ALPN.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
+    /// The kernel is to find out if nobody is there any more: many wait on this one, and none of them may say anything.
+    pub(super) fn notice_who_vanishes(&self) {
+        let socket = SockRef::from(self.tcp());
+        let probes = TcpKeepalive::new().with_time(VANISHED / 2).with_interval(VANISHED / 6).with_retries(3);
+        if let Err(error) = socket.set_tcp_keepalive(&probes).and_then(|()| socket.set_tcp_user_timeout(Some(VANISHED))) {
+            tracing::debug!(%error, "a connection to Clouddriver is not watched");
+        }
+    }
+
     pub(super) fn is_to_be_ended(&self) -> bool {
         matches!(self, Self::Tls(tls) if !tls.cut)
     }
 
     pub(super) fn reset_on_close(&mut self) {
-        let _ = SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
+        let _ = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
         if let Self::Tls(tls) = self {
             tls.cut = true;
         }

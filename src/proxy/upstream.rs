@@ -13,6 +13,7 @@ use super::connect::connect;
 use super::link::{Buffers, Link};
 use super::pool::Pool;
 use super::stream::Stream;
+use super::streams::Streams;
 use super::{Cause, Counters, UpstreamError};
 use crate::config;
 use crate::tls;
@@ -26,6 +27,8 @@ pub struct Config {
     pub port: u16,
     /// TLS; `None`: plain.
     pub tls: Option<tls::upstream::Connector>,
+    /// HTTP/2: by TLS where Clouddriver agrees to it, else with prior knowledge.
+    pub http2: bool,
     /// For name resolution, connect and TLS handshake together, all addresses included.
     pub connect_timeout: Duration,
     /// From the last part of the request that could be sent to the head of the answer; `None`: for as long as the client waits.
@@ -45,6 +48,7 @@ impl Config {
             host: clouddriver.host.clone(),
             port: clouddriver.port,
             tls,
+            http2: clouddriver.http2,
             connect_timeout: proxy.connect_timeout,
             response_timeout: proxy.response_timeout,
             pool_idle_timeout: proxy.pool_idle_timeout,
@@ -59,12 +63,26 @@ impl Config {
 #[derive(Clone)]
 pub struct Upstream(Rc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     config: Config,
     hop: Arc<str>,
     pool: Rc<Pool>,
+    /// Those of HTTP/2, where it is to be spoken.
+    pub(super) streams: Option<Streams>,
     buffers: Buffers,
     counters: Arc<Counters>,
+}
+
+impl Inner {
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl From<Rc<Inner>> for Upstream {
+    fn from(inner: Rc<Inner>) -> Self {
+        Self(inner)
+    }
 }
 
 impl Upstream {
@@ -76,7 +94,25 @@ impl Upstream {
             format!("{}:{}", config.host, config.port)
         };
         let pool = Pool::new(config.pool_max_idle, config.pool_idle_timeout);
-        Self(Rc::new(Inner { pool, hop: hop.into(), buffers: Buffers::default(), config, counters }))
+        let streams = config.http2.then(Streams::default);
+        Self(Rc::new(Inner { pool, hop: hop.into(), streams, buffers: Buffers::default(), config, counters }))
+    }
+
+    pub(super) fn inner(&self) -> &Rc<Inner> {
+        &self.0
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.0.config.tls.is_some()
+    }
+
+    /// Connections that requests share, unless Clouddriver is known to speak HTTP/1.1 only.
+    pub(super) fn streams(&self) -> Option<&Streams> {
+        self.0.streams.as_ref().filter(|streams| streams.are_spoken())
     }
 
     pub(super) fn buffers(&self) -> &Buffers {
@@ -94,28 +130,42 @@ impl Upstream {
         Some(link)
     }
 
-    /// A new connection.
+    /// A new connection of HTTP/1.1.
     pub(super) async fn connect(&self) -> Result<Link, Cause> {
+        let stream = self.stream(false, Instant::now() + self.0.config.connect_timeout).await?;
+        Ok(self.link(stream))
+    }
+
+    /// TCP, and TLS where it is spoken.
+    pub(super) async fn stream(&self, http2: bool, deadline: Instant) -> Result<Stream, Cause> {
         let config = &self.0.config;
-        let deadline = Instant::now() + config.connect_timeout;
         let stream = connect(&config.host, config.port, config.connect_timeout).await?;
         if is_ourselves(&stream, &self.0.counters).unwrap_or(false) {
             return Err(Cause::Loop);
         }
         let stream: Stream = match &config.tls {
             None => stream.into(),
-            Some(tls) => match timeout_at(deadline, Box::pin(tls.connect(stream))).await {
+            Some(tls) => match timeout_at(deadline, Box::pin(tls.connect(stream, http2))).await {
                 Ok(shaken) => shaken.map_err(Cause::Tls)?.into(),
                 Err(_) => return Err(Cause::ConnectTimeout(config.connect_timeout)),
             },
         };
         self.0.counters.pool_opened.fetch_add(1, Relaxed);
+        Ok(stream)
+    }
+
+    pub(super) fn link(&self, stream: Stream) -> Link {
         let mut link = Link::new(stream, self.0.buffers.clone());
-        if let Some(age) = config.pool_max_age {
-            // Those that were made together are not to end together.
-            link.retire_at(Instant::now() + age.mul_f64(1.0 - 0.2 * fastrand::f64()));
+        if let Some(at) = self.retire_at() {
+            link.retire_at(at);
         }
-        Ok(link)
+        link
+    }
+
+    /// Until when a connection that is made now is used.
+    pub(super) fn retire_at(&self) -> Option<Instant> {
+        // Those that were made together are not to end together.
+        self.0.config.pool_max_age.map(|age| Instant::now() + age.mul_f64(1.0 - 0.2 * fastrand::f64()))
     }
 
     /// Keeps a connection on which one exchange has come to its end.

@@ -95,7 +95,7 @@ impl Client {
             let _ = stream.set_nodelay(true);
             match &self.shared.tls {
                 None => shake_hands(stream).await,
-                Some(tls) => shake_hands(tls.connect(stream).await.map_err(|why| format!("no TLS: {why}"))?).await,
+                Some(tls) => shake_hands(tls.connect(stream, false).await.map_err(|why| format!("no TLS: {why}"))?).await,
             }
         };
         let timed_out = |_| Err(format!("no connection within {CONNECT_TIMEOUT:?}"));

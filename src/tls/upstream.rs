@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::front::H2;
 use super::pem::{File, identity};
 use super::watched::{self, Contents, Watched};
 use super::{FileError, Role, provider, reason};
@@ -87,9 +88,12 @@ impl Connector {
         Ok((Self { config, name }, watched))
     }
 
-    /// A handshake; fails with the reason. Has no bound of its own.
-    pub(crate) async fn connect(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
-        let config = self.config.borrow().clone();
+    /// A handshake, which offers HTTP/2 or does not; fails with the reason. Has no bound of its own.
+    pub(crate) async fn connect(&self, stream: TcpStream, http2: bool) -> Result<TlsStream<TcpStream>, String> {
+        let mut config = self.config.borrow().clone();
+        if http2 {
+            Arc::make_mut(&mut config).alpn_protocols.insert(0, H2.to_vec());
+        }
         TlsConnector::from(config).connect(self.name.clone(), stream).await.map_err(|e| reason(&e))
     }
 }

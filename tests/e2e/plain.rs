@@ -47,6 +47,29 @@ pub async fn run(report: &Report, world: &World) {
         })
         .await;
     report
+        .case(&world.title("plain: the same by HTTP/2"), async {
+            world.fresh().await;
+            let fairlead = start(world.setup("http2").with("services.clouddriver.http2.enabled: true")).await;
+            let port = fairlead.setup.port;
+            expect(port, &post("two", "1"), 200).await;
+            assert_mirrored(world, &fairlead, "two", "INACTIVE").await;
+            world.live(&["two".to_owned()]).await;
+            expect(port, &put("two", "2"), 200).await;
+            expect(port, &put_named("two", "3"), 200).await;
+            assert_mirrored(world, &fairlead, "two", "INACTIVE").await;
+            for (method, path, status) in [("GET", "/credentials/two", 200), ("HEAD", "/credentials", 200), ("GET", "/nothing", 404)] {
+                let answer = send(port, &Request::new(method, path)).await;
+                assert_eq!(answer.status, status, "{method} {path}");
+                // HTTP/2 has no large letters in names, and Clouddriver's HTTP/1.1 has. What is said of the connection is our own.
+                let own = |name: &str| name.eq_ignore_ascii_case("connection");
+                assert!(answer.headers.iter().all(|(name, _)| own(name) || !name.contains(char::is_uppercase)), "{:?}", answer.headers);
+            }
+            expect(port, &delete("two"), 200).await;
+            expect(port, &delete("two"), 404).await;
+            assert_absent(world, &fairlead, "two").await;
+        })
+        .await;
+    report
         .case(&world.title("plain: what Clouddriver refuses leaves no trace and keeps what was there"), async {
             let fairlead = world.fresh_fairlead("refused").await;
             let port = fairlead.setup.port;

@@ -99,6 +99,14 @@ pub async fn suite(report: &Report, generation: &Generation) {
             life(&world, &fairlead, fairlead.setup.port).await;
         })
         .await;
+    report
+        .case(&world.title("clouddriver: the same by HTTP/2, on which both agree by ALPN"), async {
+            world.fresh().await;
+            let yaml = format!("{}\n  http2.enabled: true", files.upstream(port));
+            let fairlead = start(world.setup("upstream-http2").with(&yaml)).await;
+            life(&world, &fairlead, fairlead.setup.port).await;
+        })
+        .await;
     let Some(mut gate) = gate else { return };
     report
         .case(&world.title("gate: the same from a Gate that reaches Fairlead by TLS"), async {

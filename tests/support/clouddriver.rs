@@ -192,7 +192,7 @@ fn yaml(generation: &Generation, server: Server, jdbc: &str, user: &str, port: u
         (Server::MariaDb, true) => "",
     };
     format!(
-        r#"server: {{ port: {port}, address: 127.0.0.1 }}
+        r#"server: {{ port: {port}, address: 127.0.0.1, http2: {{ enabled: true }} }}
 redis: {{ enabled: false, cache.enabled: false, scheduler.enabled: false, taskRepository.enabled: false }}
 services:
   fiat: {{ enabled: false, baseUrl: "http://127.0.0.1:1" }}

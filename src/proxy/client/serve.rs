@@ -3,8 +3,9 @@
 use std::future::{Future as _, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::{Method, Request, Response, Uri, Version, header};
@@ -14,9 +15,10 @@ use tower::{Service, ServiceExt as _};
 
 use super::super::Body;
 use super::super::answer::{Coding, answer_head, headers_of, last_chunk};
-use super::super::call::{RawAnswer, RawHead};
+use super::super::call::{RawAnswer, RawHead, Until};
 use super::super::feed::{self, Fed, Feeder};
 use super::super::interim::Interim;
+use super::super::pace::Pace;
 use super::super::respond::{self, Summary};
 use super::super::wire::Framing;
 use super::super::wire::request::RequestHead;
@@ -26,10 +28,10 @@ impl<S> Client<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible> + Clone + 'static,
 {
-    /// Gives one request to the services.
-    pub(super) async fn serve(&mut self, parsed: RequestHead, head: &[u8], answer: &mut Vec<u8>) -> Then {
+    /// Gives one request to the services; nobody looks into one that has an end.
+    pub(super) async fn serve(&mut self, parsed: RequestHead, head: &[u8], answer: &mut Vec<u8>, until: Option<Until>) -> Then {
         let shared = self.shared.clone();
-        let (mut feeder, body) = feed::body(parsed.framing, parsed.expects);
+        let (mut feeder, body) = feed::body(parsed.framing, parsed.expects, shared.limits.least());
         let body = if parsed.framing == Framing::Empty { Body::Empty } else { Body::Client(body) };
         let mut request = request_of(&parsed, head, body);
         let interim = Interim::default();
@@ -37,9 +39,12 @@ where
             // RFC 9110 §15.2: never to a client of HTTP/1.0.
             request.extensions_mut().insert(interim.clone());
         }
+        if let Some(until) = until {
+            request.extensions_mut().insert(until);
+        }
         let summary = Summary::of(&request);
         let head_only = *request.method() == Method::HEAD;
-        let (link, timer, stall) = (&mut self.link, &mut self.timer, shared.limits.stall_timeout);
+        let (link, timer, given_up) = (&mut self.link, &mut self.timer, &shared.counters.given_up);
         let mut half_closed = false;
         answer.clear();
         // Of what is in `answer`.
@@ -67,7 +72,7 @@ where
                         let _ = feeder.poll(cx, link);
                     }
                 }
-                give_up_in_time(&mut feeder, timer, stall, cx);
+                give_up_in_time(&mut feeder, timer, given_up, cx);
                 if feeder.is_whole() && !half_closed && link.is_empty() {
                     match link.poll_fill(cx, EAGER) {
                         Poll::Ready(Ok(0)) if !shared.limits.cancel_on_half_close => half_closed = true,
@@ -121,23 +126,32 @@ where
         };
         let mut ended = head_only || (exact == Some(0) && coding == Coding::Plain);
         let mut feeding = !feeder.is_whole();
-        timer.as_mut().reset(Instant::now() + stall);
+        let mut pace = Pace::new(shared.limits.least());
         let written: Result<bool, ()> = poll_fn(|cx| {
             loop {
                 if sent < answer.len() {
                     let before = sent;
-                    match link.poll_write_all(cx, answer, &mut sent) {
+                    let taken = link.poll_write_all(cx, answer, &mut sent);
+                    pace.moved(sent - before);
+                    match taken {
                         Poll::Ready(Ok(())) => {
                             answer.clear();
                             sent = 0;
-                            timer.as_mut().reset(Instant::now() + stall);
+                            pace.rests();
                         }
                         Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
                         Poll::Pending => {
-                            if sent > before {
-                                timer.as_mut().reset(Instant::now() + stall);
+                            pace.waits();
+                            while let Some(due) = pace.due() {
+                                if !is_passed(timer, due, cx) {
+                                    break;
+                                }
+                                if pace.is_over(Instant::now()) {
+                                    given_up.fetch_add(1, Relaxed);
+                                    return Poll::Ready(Ok(false));
+                                }
                             }
-                            return timer.as_mut().poll(cx).map(|()| Ok(false));
+                            return Poll::Pending;
                         }
                     }
                 }
@@ -154,7 +168,7 @@ where
                             }
                             continue;
                         }
-                        if give_up_in_time(&mut feeder, timer, stall, cx) {
+                        if give_up_in_time(&mut feeder, timer, given_up, cx) {
                             continue;
                         }
                         if !feeding && !half_closed && link.is_empty() {
@@ -218,17 +232,26 @@ where
 }
 
 /// Gives a client up that has let what waits for it wait too long; whether it was so.
-fn give_up_in_time(feeder: &mut Feeder, timer: &mut Pin<Box<Sleep>>, stall: Duration, cx: &mut Context<'_>) -> bool {
-    let Some(since) = feeder.waits_since() else { return false };
-    let at = since + stall;
+fn give_up_in_time(feeder: &mut Feeder, timer: &mut Pin<Box<Sleep>>, given_up: &AtomicU64, cx: &mut Context<'_>) -> bool {
+    while let Some(due) = feeder.due() {
+        if !is_passed(timer, due, cx) {
+            return false;
+        }
+        if feeder.is_over(Instant::now()) {
+            given_up.fetch_add(1, Relaxed);
+            feeder.give_up();
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether the timer, set to `at`, has run out.
+fn is_passed(timer: &mut Pin<Box<Sleep>>, at: Instant, cx: &mut Context<'_>) -> bool {
     if timer.deadline() != at {
         timer.as_mut().reset(at);
     }
-    let late = timer.as_mut().poll(cx).is_ready();
-    if late {
-        feeder.give_up();
-    }
-    late
+    timer.as_mut().poll(cx).is_ready()
 }
 
 /// The request as the services see it. Its head goes on as it came.

@@ -38,7 +38,9 @@ async fn run(program: &str, words: &[&str]) -> String {
 #[ignore = "needs slowhttptest, and a minute (make slowhttptest)"]
 async fn slowhttptest_in_its_three_modes_starves_nobody_else() {
     let origin = talkative().await;
-    let fairlead = Fairlead::start(before(origin.address, "slowhttptest").with("fairlead.proxy.headerTimeout: 5s")).await;
+    // The least rate is above that of the attacks, and no client of theirs ever stands still for so long.
+    let limits = "fairlead.proxy: { headerTimeout: 5s, stallTimeout: 5s, minRate: 200B }";
+    let fairlead = Fairlead::start(before(origin.address, "slowhttptest").with(limits)).await;
     let port = fairlead.setup.port;
     let url = format!("http://127.0.0.1:{port}/applications");
     for (mode, words) in [
@@ -72,6 +74,11 @@ async fn slowhttptest_in_its_three_modes_starves_nobody_else() {
         );
         assert!(available.contains("YES"), "{said}");
         assert!(served.load(SeqCst) > 50);
+        let given_up = fairlead.metric("fairlead_proxy_clients_given_up_total").await.expect("it is counted");
+        println!("slowhttptest, {mode}: {given_up} clients given up for their pace so far");
+        if mode == "slow body" {
+            assert!(given_up >= 900.0, "only {given_up} of a thousand that dribble were given up");
+        }
     }
 }
 

@@ -168,3 +168,27 @@ fn a_client_whose_connection_breaks_while_it_waits_ends_its_request_at_clouddriv
     drop(client);
     assert_eq!(seen.recv_timeout(NEVER).unwrap(), "given up");
 }
+
+#[test]
+fn a_request_by_http_2_that_is_reset_never_ends_for_the_origin_whatever_the_reset_says() {
+    for way in WAYS {
+        for code in [0_u8, 2, 8] {
+            let (saw, seen) = mpsc::sync_channel(64);
+            let (came, arrived) = mpsc::sync_channel(64);
+            let origin = Origin::start(move |mut wire| {
+                let begun = wire.until("hello").unwrap();
+                came.send(()).unwrap();
+                saw.send(begun + &wire.rest().0).unwrap();
+            });
+            let proxy = way(origin.address);
+            let mut client = proxy.client();
+            client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+            client.write(b"\0\0\x0b\x01\x04\0\0\0\x01\x83\x86\x04\x02/x\x01\x03h:1");
+            client.write(b"\0\0\x05\0\0\0\0\0\x01hello");
+            arrived.recv_timeout(NEVER).unwrap();
+            client.write([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, code]);
+            let got = seen.recv_timeout(NEVER).unwrap();
+            assert_eq!(whole(got.as_bytes()), None, "reset with {code}: {got}");
+        }
+    }
+}

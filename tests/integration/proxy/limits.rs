@@ -256,7 +256,9 @@ fn a_client_that_stalls_within_its_request_is_given_up() {
             let mut client = proxy.client();
             client.write(format!("POST /x HTTP/1.1\r\nHost: h\r\n{body}"));
             let (answer, _) = client.rest();
-            assert!(!answer.contains(" 408 "), "{answer}");
+            // Not 408, and not nothing: Gate would send it again on either.
+            assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("onnection: close"), "{answer}");
+            assert_eq!(proxy.metrics.given_up(), 1);
             assert_eq!(whole(seen.recv_timeout(NEVER).unwrap().as_bytes()), None);
         }
     }
@@ -314,4 +316,74 @@ fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
     let mut client = proxy.client();
     client.write(GET);
     seen.recv_timeout(NEVER).expect("Clouddriver writes to somebody who is not there for ever");
+}
+
+/// A place is kept for a second without anything, or for as long as more than 50 bytes move in it.
+fn strict(listen: &mut fairlead::proxy::serve::Config) {
+    (listen.limits.stall_timeout, listen.limits.min_rate) = (Duration::from_secs(1), 50);
+}
+
+#[test]
+fn a_body_that_dribbles_is_given_up_in_words_and_never_ends_for_clouddriver() {
+    for looked_into in [false, true] {
+        let (saw, seen) = mpsc::sync_channel(1);
+        let origin = Origin::start(move |mut wire| saw.send(wire.rest().0).unwrap());
+        let proxy =
+            if looked_into { Proxy::looking_with(origin.address, strict) } else { Proxy::with_listen(origin.address, strict, |_| {}) };
+        let mut client = proxy.client();
+        client.write("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
+        let mut dribble = client.stream().try_clone().unwrap();
+        std::thread::spawn(move || {
+            while dribble.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let (answer, _) = client.rest();
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("onnection: close"), "{answer}");
+        assert_eq!(whole(seen.recv_timeout(NEVER).unwrap().as_bytes()), None);
+        assert_eq!(proxy.metrics.given_up(), 1);
+    }
+}
+
+#[test]
+fn a_body_that_is_slow_because_clouddriver_is_passes() {
+    const MUCH: usize = 4 << 20;
+    for looked_into in [false, true] {
+        let origin = Origin::start(|mut wire| {
+            wire.until("\r\n\r\n").unwrap();
+            // Longer than a client could be.
+            std::thread::sleep(Duration::from_millis(2_500));
+            wire.exactly(MUCH).unwrap();
+            wire.write(OK);
+        });
+        let proxy =
+            if looked_into { Proxy::looking_with(origin.address, strict) } else { Proxy::with_listen(origin.address, strict, |_| {}) };
+        let mut client = proxy.client();
+        client.write(format!("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: {MUCH}\r\n\r\n{}", "x".repeat(MUCH)));
+        client.expect(OK);
+        assert_eq!(proxy.metrics.given_up(), 0);
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_by_http_2_is_given_up() {
+    let (saw, seen) = mpsc::sync_channel(4);
+    let origin = Origin::start(move |mut wire| {
+        wire.until("\r\n\r\n").unwrap();
+        wire.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+        while wire.stream().write_all(chunk.as_bytes()).is_ok() {}
+        saw.send(()).unwrap();
+    });
+    let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.stall_timeout = Duration::from_millis(500), |_| {});
+    let mut client = proxy.client();
+    // It speaks on, and opens no window.
+    client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0");
+    client.write(b"\0\0\x0b\x01\x05\0\0\0\x01\x82\x86\x04\x02/x\x01\x03h:1");
+    seen.recv_timeout(NEVER).expect("Clouddriver writes to somebody who is not there for ever");
+    let end = std::time::Instant::now() + NEVER;
+    while proxy.metrics.given_up() == 0 {
+        assert!(std::time::Instant::now() < end, "it is not counted");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -171,6 +171,11 @@ impl Wire {
         }
     }
 
+    /// What was read and not asked for, which need not be text.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
     /// How much was read of a message that has not ended.
     pub fn unread(&self) -> usize {
         self.buffer.len()
@@ -293,6 +298,7 @@ impl Proxy {
             host: origin.ip().to_string().into(),
             port: origin.port(),
             tls: None,
+            http2: false,
             connect_timeout: Duration::from_secs(5),
             response_timeout: None,
             pool_idle_timeout: Duration::from_secs(15),

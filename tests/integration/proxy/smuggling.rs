@@ -374,3 +374,33 @@ fn a_head_that_is_odd_and_allowed_passes_as_it_came() {
     }
     check(&cases);
 }
+
+#[test]
+fn by_http_2_too_a_request_names_one_host_and_one_length() {
+    const HOST: &[u8] = b"\0\x04host\x01h";
+    const OTHER: &[u8] = b"\0\x04host\x01g";
+    const LENGTH: &[u8] = b"\0\x0econtent-length\x010";
+    // As HPACK has it, an authority and the statuses.
+    const AUTHORITY: &[u8] = b"\x01\x01h";
+    const OK: u8 = 0x88;
+    const BAD: u8 = 0x8c;
+    for (name, lines, status) in [
+        ("an authority", &[AUTHORITY][..], OK),
+        ("a host", &[HOST], OK),
+        ("both, and the same", &[AUTHORITY, HOST, LENGTH], OK),
+        ("neither", &[], BAD),
+        ("two hosts", &[HOST, OTHER], BAD),
+        ("the same twice", &[HOST, HOST], BAD),
+        ("another than the authority", &[AUTHORITY, OTHER], BAD),
+        ("two lengths", &[AUTHORITY, LENGTH, LENGTH], BAD),
+    ] {
+        let rig = super::rig::Rig::start(super::raw::Proxy::before);
+        let mut client = rig.client();
+        let block = [&[0x83, 0x86, 0x04, 2, b'/', b'x'], &lines.concat()[..]].concat();
+        client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+        client.write([&[0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1], &block[..]].concat());
+        assert_eq!(super::frames::status(client.stream()), Some(status), "{name}");
+        drop(client);
+        assert_eq!(rig.end().is_empty(), status == BAD, "{name}");
+    }
+}

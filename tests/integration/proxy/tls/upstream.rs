@@ -40,13 +40,17 @@ struct Back {
 
 /// A data plane before `origin`, whose certificate it takes from `ca`.
 fn before(origin: &Origin, ca: &Ca, identity: Option<&Pair>) -> Back {
+    speaking(origin, ca, identity, false)
+}
+
+fn speaking(origin: &Origin, ca: &Ca, identity: Option<&Pair>, http2: bool) -> Back {
     let folder = Folder::new();
     let files = Files {
         trust: folder.write("ca.crt", &ca.certificate()),
         identity: identity.map(|pair| (folder.write("tls.crt", &pair.certificate), folder.write("tls.key", &pair.key))),
     };
     let (connector, watched) = Connector::open(files, "localhost").unwrap();
-    let proxy = Proxy::with(origin.address, |config| config.tls = Some(connector));
+    let proxy = Proxy::with(origin.address, |config| (config.tls, config.http2) = (Some(connector), http2));
     Back { folder, proxy, watched }
 }
 
@@ -81,6 +85,39 @@ fn only_http1_is_offered() {
     });
     let back = before(&origin, &ca, None);
     assert!(back.proxy.ask(GET).ends_with("\r\n\r\nhttp/1.1"));
+}
+
+#[test]
+fn http_2_is_offered_where_it_is_wanted_and_http1_is_spoken_with_who_prefers_that() {
+    let ca = Ca::new();
+    for protocols in [&["h2", "http/1.1"][..], &["http/1.1"], &[]] {
+        let mut config = ServerConfig::clone(&server(&ca.issue(), None));
+        config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        let (said, heard) = mpsc::channel();
+        let origin = origin(Arc::new(config), move |mut wire| {
+            let agreed = wire.tls().alpn_protocol().map(<[u8]>::to_vec);
+            if agreed.as_deref() == Some(b"h2") {
+                said.send(wire.exactly(24).unwrap()).unwrap();
+                return;
+            }
+            while wire.message().is_ok() {
+                wire.write(OK);
+            }
+        });
+        let back = speaking(&origin, &ca, None, true);
+        let mut client = back.proxy.client();
+        if protocols.first() == Some(&"h2") {
+            client.write(POST);
+            assert!(client.message().unwrap().starts_with("HTTP/1.1 502 "));
+            assert_eq!(heard.recv().unwrap(), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        } else {
+            for request in [POST, GET, POST] {
+                client.write(request);
+                client.expect(OK);
+            }
+            assert_eq!(origin.connections(), 1);
+        }
+    }
 }
 
 #[test]
