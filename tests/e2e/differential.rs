@@ -27,6 +27,8 @@ pub enum Answers {
     Same,
     /// Fairlead (or the HTTP library it stands on) refuses what Clouddriver's server might take: a 4xx, and nothing is changed.
     RefusedHere,
+    /// Straight, Clouddriver goes over to HTTP/2 and answers there. Fairlead passes no such offer on, so it answers by HTTP/1.1.
+    UpgradedStraight,
 }
 
 /// One request, for any account name.
@@ -53,6 +55,11 @@ impl Case {
 
     pub fn refused_here(mut self) -> Self {
         self.answers = Answers::RefusedHere;
+        self
+    }
+
+    pub fn upgraded_straight(mut self) -> Self {
+        self.answers = Answers::UpgradedStraight;
         self
     }
 }
@@ -118,6 +125,12 @@ pub async fn run(world: &World, fairlead: &Fairlead, cases: &[Case]) {
     let known = wrong.len();
     for (i, (case, ours)) in cases.iter().zip(&answers).enumerate().filter(|(_, (case, _))| case.answers != Answers::RefusedHere) {
         let theirs = send(straight, &(case.request)(&tag(i, "d"))).await;
+        if case.answers == Answers::UpgradedStraight {
+            if (ours.status, theirs.status) != (200, 101) {
+                wrong.push(format!("{}: {} through Fairlead, {} straight", case.label, ours.status, theirs.status));
+            }
+            continue;
+        }
         if ours.status != theirs.status {
             wrong.push(format!("{}: {} through Fairlead, {} straight", case.label, ours.status, theirs.status));
         }

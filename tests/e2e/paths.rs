@@ -280,7 +280,7 @@ fn methods() -> Vec<Case> {
         with_header("Accept: image/png", "POST", &[("Accept", "image/png")]),
         with_header("Accept-Encoding: gzip", "POST", &[("Accept-Encoding", "gzip")]),
         with_header("Expect: 100-continue", "POST", &[("Expect", "100-continue")]),
-        with_header("Upgrade: h2c", "POST", &[("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA")]),
+        with_header("Upgrade: h2c", "POST", &[("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA")]).upgraded_straight(),
         with_header("Upgrade: websocket", "POST", &[("Connection", "Upgrade"), ("Upgrade", "websocket")]),
         with_header("Upgrade on DELETE", "DELETE", &[("Connection", "Upgrade"), ("Upgrade", "websocket")]),
         with_header("Connection: close", "POST", &[("Connection", "close")]),
