@@ -2,7 +2,7 @@
 //!
 //! Each change carries a mark in its definition. Clouddriver's history tells which change began the life of each row, so the
 //! oracle does not have to guess from what clients heard: a row begun by a POST that went through Fairlead is in the mirror; one
-//! begun by a PUT is not, unless a POST or DELETE of its name had an outcome that was not known, or it is marked as found after a crash; and every mirrored row is equal
+//! begun by a PUT is not, unless a POST or DELETE of its name had an outcome that was not known; and every mirrored row is equal
 //! to Clouddriver's.
 
 use std::collections::HashMap;
@@ -421,9 +421,8 @@ fn judge(
         match (change.kind, row) {
             (Kind::Post, None) => verdict.wrong.push(format!("{}: not mirrored; {}", account.id, story())),
             (Kind::Put | Kind::PutNamed, Some(row)) => {
-                // Where nothing tells whether a PUT made the row or found it (without access to the table, or where the journal was late and
-                // the process died), it enters marked: otherwise a POST that was not journalled could be lost.
-                if may_have_entered(log, change) || (row.after_gap && (by_api || unsettled_at_a_kill(change))) {
+                // Without access to the table nobody can tell whether a PUT made the row or found it, so after a crash it enters marked.
+                if may_have_entered(log, change) || (by_api && row.after_gap) {
                     verdict.tolerated += 1;
                 } else {
                     verdict.wrong.push(format!("{}: mirrored (after a gap: {}) and must not be; {}", account.id, row.after_gap, story()));

@@ -410,17 +410,12 @@ async fn a_change_that_could_not_be_journalled_in_time_is_mirrored_all_the_same(
         let w = World::new(server).await;
         let r = w.replica_with("r1", Interceptor { max_wait: Duration::from_millis(50), ..interceptor() }).await;
         let mut held = holder(&w.db).await;
-        held.exec(if server == Server::MariaDb {
-            "lock tables fairlead_intents write"
-        } else {
-            "lock table fairlead_intents in exclusive mode"
-        })
-        .await;
+        held.lock_intents().await;
         let t = r.announce(Method::Post, Some("a")).await;
         w.put_row("a", "kubernetes", "v1", w.now().await, 1).await;
         assert!(r.engine.levels().unjournalled > 0, "{server:?}: the gap is known");
         t.finish(ok(Some("a")));
-        held.exec(if server == Server::MariaDb { "unlock tables" } else { "commit" }).await;
+        held.let_go().await;
         w.at_rest(&[&r]).await;
         assert_eq!(w.mirror().await, ["a INACTIVE v1"], "{server:?}");
         assert_eq!(r.engine.levels().unjournalled, 0, "{server:?}");
@@ -522,16 +517,11 @@ async fn a_post_that_a_crash_kept_from_the_journal_is_not_hidden_by_an_update_th
         let created = w.now().await;
         w.put_row("a", "kubernetes", "posted", created, 1).await;
         let mut held = holder(&w.db).await;
-        held.exec(if server == Server::MariaDb {
-            "lock tables fairlead_intents write"
-        } else {
-            "lock table fairlead_intents in exclusive mode"
-        })
-        .await;
+        held.lock_intents().await;
         let t = r2.announce(Method::Put, Some("a")).await;
         w.put_row("a", "kubernetes", "updated", created, 2).await;
         t.finish(ok(Some("a")));
-        held.exec(if server == Server::MariaDb { "unlock tables" } else { "commit" }).await;
+        held.let_go().await;
         eventually("the posted account is mirrored", SOON, async || (w.mirror().await == ["a INACTIVE updated"]).then_some(())).await;
         drop(r2);
     }
@@ -573,6 +563,23 @@ enum Holder {
 }
 
 impl Holder {
+    /// No intent is journalled until it lets go.
+    async fn lock_intents(&mut self) {
+        self.exec(match self {
+            Self::MySql(..) => "lock tables fairlead_intents write",
+            Self::Pg(..) => "lock table fairlead_intents in exclusive mode",
+        })
+        .await;
+    }
+
+    async fn let_go(&mut self) {
+        self.exec(match self {
+            Self::MySql(..) => "unlock tables",
+            Self::Pg(..) => "commit",
+        })
+        .await;
+    }
+
     async fn exec(&mut self, sql: &'static str) {
         use sqlx::Executor as _;
         match self {
