@@ -106,13 +106,20 @@ impl OwnServer {
 
     /// Takes no writes any more, as a primary that is to become a replica.
     pub async fn refuse_writes(&self) {
-        match self.server {
-            Server::MariaDb => self.admin.exec("set global read_only = 1").await,
-            Server::Postgres => {
-                self.admin.exec("alter system set default_transaction_read_only = on").await;
-                self.admin.exec("select pg_reload_conf()").await
-            }
+        if self.server == Server::MariaDb {
+            self.admin.exec("set global read_only = 1").await;
+            return;
+        }
+        self.admin.exec("alter system set default_transaction_read_only = on").await;
+        self.admin.exec("select pg_reload_conf()").await;
+        // The server hears of it after that, and tells its sessions before it takes on another one.
+        let setting = async || {
+            let new = Sql::open(&url(self.server, self.port, NAME));
+            let rows = new.rows("show default_transaction_read_only").await;
+            new.close().await;
+            (rows[0][0].as_deref() == Some("on")).then_some(())
         };
+        super::databases::eventually("a new session is read only", Duration::from_secs(60), setting).await;
     }
 
     /// Its disk, to be filled.
