@@ -6,7 +6,7 @@ use crate::account::Origin;
 use crate::source::SourceRow;
 use crate::store::AccountRow;
 use crate::store::overlay::merge;
-use crate::store::secrets::{MASK, is_secret_text, mask};
+use crate::store::secrets::{MASK, mask, quotes_secret};
 
 /// A row of the mirror, and the agents that have it.
 pub(super) fn account(row: &AccountRow, agents: Vec<Value>) -> Value {
@@ -110,7 +110,7 @@ fn permissions(map: &Map<String, Value>) -> Option<Value> {
 
 /// A message that quotes a secret is not shown.
 fn quiet(message: &str) -> &str {
-    if is_secret_text(message) { MASK } else { message }
+    if quotes_secret(message) { MASK } else { message }
 }
 
 #[cfg(test)]
