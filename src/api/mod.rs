@@ -21,7 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
 
@@ -95,10 +95,14 @@ impl Api {
             known(routes, "GET, HEAD, POST, PATCH, DELETE, OPTIONS")
         };
         let account = || known(get(read::one).delete(write::delete_one), "GET, HEAD, DELETE, OPTIONS");
-        // An account may have this name too.
+        // An account may have this name too, and nothing in the route says it.
+        let name = || Ok(Path("dynamic".to_owned()));
         let dynamic = || {
-            let routes =
-                post(write::create).put(write::update).patch(write::change_dynamic).merge(get(read::one)).delete(write::delete_one);
+            let routes = post(write::create)
+                .put(write::update)
+                .patch(write::change_dynamic)
+                .get(move |state| read::one(state, name()))
+                .delete(move |state, until| write::delete_one(state, until, name()));
             known(routes, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
         };
         let handled = || known(get(read::handled), "GET, HEAD, OPTIONS");

@@ -102,3 +102,18 @@ async fn with_dynamic_accounts_off_agents_are_still_shown() {
     assert_eq!(rig.json("/agents/kubernetes/accounts/a/namespaces").await.0, 501);
     rig.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_whose_name_is_that_of_an_operation_is_shown_and_deleted_by_it() {
+    let world = World::sqlite().await;
+    let rig = world.replica("replica-1").await;
+    let account = json!({"name": "dynamic", "kubeconfigContents": CANARY});
+    assert_eq!(rig.change("POST", "/armory/accounts/dynamic", &account).await, (202, json!([])));
+    for target in ["/armory/accounts/dynamic", "/armory/accounts/dynamic/", "/agents/kubernetes/accounts/dynamic"] {
+        let (status, shown) = rig.json(target).await;
+        assert_eq!((status, &shown["name"], &shown["status"]), (200, &json!("dynamic"), &json!("INACTIVE")), "{target}");
+    }
+    assert_eq!(rig.ask("DELETE", "/armory/accounts/dynamic", None).await.status, 202);
+    assert_eq!(rig.json("/armory/accounts/dynamic").await.0, 404);
+    rig.end().await;
+}
