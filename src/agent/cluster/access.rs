@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{Definition, Ways};
 use crate::agent::dial::Target;
 use crate::agent::failure::{Failure, Reason};
-use crate::config::agent::ProxyUrl;
+use crate::config::agent::{ProxyUrl, StaticAccount};
 use crate::tls::client::{Client, Trust};
 use crate::tls::{Pem, Role};
 
@@ -59,7 +59,7 @@ impl Access {
     /// What cannot be used or is refused, and what to give instead.
     pub(crate) fn of(definition: &Definition, ways: Ways<'_>) -> Result<Self, Failure> {
         if definition.account.service_account {
-            return in_cluster(&definition.account.name, &definition.account.namespaces, ways);
+            return in_cluster(&definition.account, ways);
         }
         let name = Arc::clone(&definition.account.name);
         let text = definition.kubeconfig(ways.kubernetes.allow.files)?;
@@ -104,7 +104,8 @@ impl Access {
 }
 
 /// The pod's own service account and cluster.
-fn in_cluster(name: &Arc<str>, namespaces: &[String], ways: Ways<'_>) -> Result<Access, Failure> {
+fn in_cluster(account: &StaticAccount, ways: Ways<'_>) -> Result<Access, Failure> {
+    let name = &account.name;
     let folder = &ways.kubernetes.service_account;
     let missing = |what: &str| {
         Failure::definition(format!(
@@ -120,14 +121,15 @@ fn in_cluster(name: &Arc<str>, namespaces: &[String], ways: Ways<'_>) -> Result<
     let client = Client::new(Trust::These(trust), None, ALPN).map_err(|e| missing(&e.to_string()))?;
     let verified = ServerName::try_from(host.clone()).map_err(|_| missing("KUBERNETES_SERVICE_HOST is no host"))?;
     let address = Address { tls: true, host, port, prefix: String::new() };
-    let proxy = if ways.kubernetes.no_proxy { None } else { ways.surroundings.proxy_to(true, &address.host, port).cloned() };
+    let direct = account.no_proxy || ways.kubernetes.no_proxy;
+    let proxy = if direct { None } else { ways.surroundings.proxy_to(true, &address.host, port).cloned() };
     Ok(Access {
         name: Arc::clone(name),
         host: address.shown(),
         target: Target { host: address.host.as_str().into(), port, tls: Some((client, verified)), proxy, guarded: false },
         prefix: String::new(),
         credentials: Credentials::TokenFile(token),
-        namespaces: namespaces.to_vec(),
+        namespaces: account.namespaces.clone(),
     })
 }
 
@@ -209,8 +211,8 @@ impl Judge<'_> {
         if self.files {
             return Ok(self.base.map_or_else(|| PathBuf::from(path), |base| base.join(path)));
         }
-        let instead =
-            format!("give {key}-data, or for tokenFile the token itself (kubernetes.allowFilePaths lets paths of the agent's disk be)");
+        let instead = if key == "tokenFile" { "token".to_owned() } else { format!("{key}-data") };
+        let instead = format!("give {instead} (kubernetes.allowFilePaths lets paths of the agent's disk be)");
         Err(self.unsupported(&format!("a path of a disk ({key})"), &instead))
     }
 

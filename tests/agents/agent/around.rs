@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::api_server::{ApiServer, Asked, Authority};
 use super::rig::{Rig, pod, yaml};
 use super::scripted::Scripted;
+use super::ways::Proxy;
 
 /// The cluster that the agent runs in: who owns whom.
 fn owners(asked: &Asked) -> (u16, Value) {
@@ -66,4 +67,25 @@ async fn the_pods_service_account_is_an_account() {
     let (mut session, _) = fairlead.registered(1).await;
     let outcome = session.add("op-1", vec![super::rig::with("here", 7, json!({ "serviceAccount": true }))]).await;
     assert!(matches!(outcome.accounts[0].result, Some(fairlead::wire::account_outcome::Result::Done(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn the_pods_service_account_is_reached_without_the_proxy_where_the_account_says_so() {
+    let mut fairlead = Scripted::start().await;
+    let authority = Authority::new("cluster");
+    let server = ApiServer::start(&authority.server(&["api.invalid"]), None).await;
+    let proxy = Proxy::start(server.address).await;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("token", "pod-token\n".to_owned()), ("ca.crt", authority.pem()), ("namespace", "namespace1".to_owned())] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let surroundings = Surroundings { api_server: Some(("api.invalid".to_owned(), 6443)), ..proxy.around("user:hunter2@") };
+    let here = format!("clouddriver.noProxy: true\nkubernetes.serviceAccountPath: {}", folder.path().display());
+    let _rig = Rig::surrounded(&yaml(fairlead.address, &here), surroundings).await;
+    let (mut session, _) = fairlead.registered(1).await;
+    let by_proxy = session.add("op-1", vec![super::rig::with("here", 7, json!({ "serviceAccount": true }))]).await;
+    assert!(matches!(by_proxy.accounts[0].result, Some(fairlead::wire::account_outcome::Result::Done(_))), "{by_proxy:?}");
+    let direct = session.add("op-2", vec![super::rig::with("there", 7, json!({ "serviceAccount": true, "noProxy": true }))]).await;
+    let Some(fairlead::wire::account_outcome::Result::Failure(failure)) = &direct.accounts[0].result else { panic!("{direct:?}") };
+    assert_eq!(failure.reason(), fairlead::wire::FailureReason::Dns, "{}", failure.message);
 }

@@ -82,14 +82,14 @@ async fn the_agents_certificate_is_shown_and_read_again_when_it_changes() {
 }
 
 /// A proxy that knows a user, and where names lead; what was asked of it.
-struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     _task: tokio::task::JoinHandle<()>,
 }
 
 impl Proxy {
-    async fn start(leads_to: SocketAddr) -> Self {
+    pub async fn start(leads_to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -118,7 +118,7 @@ impl Proxy {
         Self { address, asked, _task: task }
     }
 
-    fn around(&self, user: &str) -> Surroundings {
+    pub fn around(&self, user: &str) -> Surroundings {
         let proxy = ProxyUrl::parse(&format!("http://{user}{}", self.address)).unwrap();
         Surroundings { https_proxy: Some(proxy.clone()), http_proxy: Some(proxy), ..pod("agent-1") }
     }
