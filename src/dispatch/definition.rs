@@ -78,6 +78,10 @@ pub async fn prepare(mut merged: Map<String, Value>, resolver: &Resolver) -> Res
                 None => STANDARD.encode(given),
             };
             merged.insert(CONTENTS.to_owned(), Value::String(contents));
+            if name == AGENT {
+                // An agent takes its own service account before any kubeconfig.
+                merged.remove(SERVICE);
+            }
         }
         None if merged.get(SERVICE) == Some(&Value::Bool(true)) => {}
         None => {
@@ -144,6 +148,13 @@ mod tests {
         let agents = json!({CONTENTS: "encrypted:noop!v:ours", AGENT: "encrypted:noop!v:agents"});
         let got = sent(base.clone(), agents).await.expect("sent");
         assert_eq!((kubeconfig(&got).as_str(), got.get(AGENT)), ("agents", None));
+        for (definition, overlay) in [
+            (json!({SERVICE: true, AGENT: "encrypted:noop!v:agents"}), json!({})),
+            (base.clone(), json!({SERVICE: true, AGENT: "encrypted:noop!v:agents"})),
+        ] {
+            let got = sent(definition, overlay).await.expect("sent");
+            assert_eq!((kubeconfig(&got).as_str(), got.get(SERVICE)), ("agents", None), "an agent takes its service account first");
+        }
         let got = sent(base, json!({SERVICE: true})).await.expect("sent");
         assert_eq!((got.get(CONTENTS), &got[SERVICE]), (None, &json!(true)));
     }
