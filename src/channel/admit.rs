@@ -16,6 +16,8 @@ const LEAST_LIMIT: u32 = 4 << 10;
 const AGENT_ID: usize = 253;
 const ZONE_ID: usize = 255;
 const ACCOUNT: usize = 255;
+/// Of an account that came from Fairlead: 255 characters, as databases count.
+const GIVEN: usize = 4 * ACCOUNT;
 const VERSION: usize = 64;
 
 /// What Fairlead can do.
@@ -84,7 +86,13 @@ pub(super) fn admit(register: Register) -> Result<Admitted, NotAdmitted> {
 
 /// Why an account of a registration is not taken. The others are.
 fn unusable(account: &crate::wire::Account, taken: &BTreeMap<Arc<str>, Held>) -> Option<String> {
-    if let Err(e) = name("its name", &account.name, ACCOUNT) {
+    // Of what Clouddriver calls its accounts nobody is the judge here: what is not known to be at an agent is never taken from it.
+    let named = match account.r#static {
+        true => name("its name", &account.name, ACCOUNT),
+        false if account.name.is_empty() || account.name.len() > GIVEN => name("its name", &account.name, GIVEN),
+        false => Ok(()),
+    };
+    if let Err(e) = named {
         return Some(e.to_string());
     }
     if taken.contains_key(account.name.as_str()) {
@@ -163,6 +171,16 @@ mod tests {
         assert_eq!(admitted.accounts.keys().map(|k| &**k).collect::<Vec<_>>(), ["a", "d"]);
         let refused: Vec<_> = admitted.refusals.iter().map(|r| r.account.as_str()).collect();
         assert_eq!(refused, ["", "a", "b", "c"]);
+    }
+
+    #[test]
+    fn what_fairlead_gave_is_known_by_any_name_that_clouddriver_has() {
+        let account = |name: &str| Account { name: name.to_owned(), generation: 7, ..Account::default() };
+        let names = ["ends with a blank ", "tab\tin it", &"é".repeat(255)];
+        let accounts = names.iter().map(|n| account(n)).chain([account(""), account(&"x".repeat(1_021))]).collect();
+        let admitted = admit(Register { accounts, ..register("a", "z") }).unwrap();
+        assert!(names.iter().all(|n| admitted.accounts.contains_key(*n)), "{:?}", admitted.refusals);
+        assert_eq!((admitted.accounts.len(), admitted.refusals.len()), (3, 2));
     }
 
     #[test]

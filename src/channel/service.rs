@@ -51,7 +51,10 @@ pub(super) async fn routes(registry: Arc<Registry>, tasks: TaskTracker, health: 
     let limit = registry.limits.max_message.max(DEFAULT_LIMIT);
     let service = AgentServiceServer::new(Service { registry, tasks }).max_decoding_message_size(limit);
     let mut routes = Routes::new(service);
-    let describe = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let describe = || {
+        let all = tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+        if health { all.register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET) } else { all }
+    };
     // The descriptors are compiled in, and a test reads them; without reflection agents would still be served.
     match (describe().build_v1(), describe().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),

@@ -18,6 +18,7 @@ use super::rig::{Rig, config, until};
 use crate::scripted_agent::{ScriptedAgent, register};
 
 const SERVICE: &str = "fairlead.agent.v1.AgentService";
+const HEALTH: &str = "grpc.health.v1.Health";
 
 /// Says something and reads until the other side closes.
 pub async fn say(rig: &Rig, words: &[u8]) -> Vec<u8> {
@@ -95,18 +96,28 @@ async fn health_is_served_and_says_when_the_port_is_about_to_close() {
 }
 
 #[tokio::test]
-async fn reflection_knows_the_protocol() {
-    let rig = Rig::with(ChannelConfig { health: false, ..config() }, None).await;
-    let channel = Endpoint::from_shared(format!("http://{}", rig.address)).unwrap().connect().await.unwrap();
-    let ask = ServerReflectionRequest { host: String::new(), message_request: Some(MessageRequest::ListServices(String::new())) };
-    let mut answers =
-        ServerReflectionClient::new(channel.clone()).server_reflection_info(futures_util::stream::iter([ask])).await.unwrap().into_inner();
-    let Some(MessageResponse::ListServicesResponse(list)) = answers.message().await.unwrap().unwrap().message_response else {
-        panic!("no list");
-    };
-    assert!(list.service.iter().any(|s| s.name == SERVICE), "{list:?}");
-    let health = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
-    assert_eq!(health.unwrap_err().code(), tonic::Code::Unimplemented);
+async fn reflection_knows_the_protocol_and_health_where_that_is_served() {
+    for served in [false, true] {
+        let rig = Rig::with(ChannelConfig { health: served, ..config() }, None).await;
+        let channel = Endpoint::from_shared(format!("http://{}", rig.address)).unwrap().connect().await.unwrap();
+        let ask = |request| ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        // What grpcurl asks for before it calls health.
+        let both = [MessageRequest::ListServices(String::new()), MessageRequest::FileContainingSymbol(HEALTH.to_owned())].map(ask);
+        let answers = ServerReflectionClient::new(channel.clone()).server_reflection_info(futures_util::stream::iter(both)).await;
+        let mut answers = answers.unwrap().into_inner();
+        let Some(MessageResponse::ListServicesResponse(list)) = answers.message().await.unwrap().unwrap().message_response else {
+            panic!("no list");
+        };
+        let knows = |service: &str| list.service.iter().any(|s| s.name == service);
+        assert_eq!((knows(SERVICE), knows(HEALTH)), (true, served), "{list:?}");
+        let file = answers.message().await;
+        assert_eq!(
+            file.is_ok_and(|f| matches!(f.and_then(|f| f.message_response), Some(MessageResponse::FileDescriptorResponse(_)))),
+            served
+        );
+        let health = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+        assert_eq!(health.map_err(|e| e.code()).map(drop), if served { Ok(()) } else { Err(tonic::Code::Unimplemented) });
+    }
 }
 
 #[tokio::test]
