@@ -34,6 +34,8 @@ pub(super) struct Memory {
     missing: HashMap<Arc<str>, Instant>,
     /// Accounts of agents that are refused, and why.
     refused: BTreeMap<(Arc<str>, AgentId), String>,
+    /// The last name of these that was looked at again.
+    refused_after: Option<Arc<str>>,
     /// Agents that have registered, or come into a zone, and whose accounts are to be compared.
     pub(super) arrived: HashSet<SessionId>,
     /// Accounts that a session is asked to reach at once.
@@ -211,6 +213,15 @@ impl Memory {
     pub(super) fn refused_of(&self, name: &Arc<str>) -> Vec<(AgentId, String)> {
         let first = (name.clone(), AgentId("".into()));
         self.refused.range(first..).take_while(|((n, _), _)| n == name).map(|((_, a), why)| (a.clone(), why.clone())).collect()
+    }
+
+    /// Looks again at some of what is refused, at all of it in turn: a row that stands against it may go with no word to anybody here.
+    pub(super) fn look_at_refused(&mut self, most: usize) {
+        let after = self.refused_after.take();
+        let next = self.refused.keys().filter(|(name, _)| after.as_ref().is_none_or(|after| name > after)).take(most);
+        let names: Vec<Arc<str>> = next.map(|(name, _)| name.clone()).collect();
+        self.refused_after = names.last().cloned();
+        self.dirty.extend(names);
     }
 
     pub(super) fn refused(&self) -> usize {

@@ -21,7 +21,7 @@ pub struct Sight<'a> {
     pub zone: Vec<Arc<Agent>>,
     /// Who has an account of this name, the first to connect first.
     pub holders: Vec<Arc<Agent>>,
-    /// The first agent of each zone that has one, where the row has no zone or only one that was found.
+    /// One agent of each zone that has one (the first, and after failed attempts each in turn), where the row has no zone or only one that was found.
     pub firsts: Vec<Arc<Agent>>,
     /// The operation that the row names is under way in this process.
     pub under_way: bool,
@@ -94,13 +94,26 @@ pub fn plan(s: &Sight<'_>) -> Plan {
     plan
 }
 
+/// Of such an agent, to follow its name.
+const NAMESAKE: &str =
+    "has an account of this name in its own configuration: it is refused, the name belongs to an account of Clouddriver or of the API";
+
+/// Says of an account at rest that an agent's own is refused because of it, and no more when that is gone. Of others it is told with what
+/// else there is to tell.
+fn tell_namesakes(s: &Sight<'_>) -> Next {
+    let told = s.row.error_message.as_deref();
+    let message = match namesakes(s).into_iter().next() {
+        Some((_, why)) if told != Some(why.as_str()) => Message::Set(why),
+        None if told.is_some_and(|told| told.ends_with(NAMESAKE)) => Message::Clear,
+        _ => return Next::Nothing,
+    };
+    Next::Write(None, Box::new(Extra { due: Due::Never, message, ..Extra::default() }))
+}
+
 /// Agents that have an account of this dynamic one's name in their own configuration.
 fn namesakes(s: &Sight<'_>) -> Vec<(AgentId, String)> {
     let told = |agent: &Arc<Agent>| {
-        let why = format!(
-            "agent {} (zone {}) has an account of this name in its own configuration: it is refused, the name belongs to an account of Clouddriver or of the API",
-            agent.session.agent, agent.zone
-        );
+        let why = format!("agent {} (zone {}) {NAMESAKE}", agent.session.agent, agent.zone);
         (agent.session.agent.clone(), why)
     };
     s.holders.iter().filter(|a| is_static(a, &s.row.name)).map(told).collect()
@@ -119,7 +132,7 @@ fn plan_status(s: &Sight<'_>) -> Plan {
         return plan_static(s);
     }
     match state.status {
-        Status::Inactive => Plan { let_go: strays(s, |_| true), ..Plan::default() },
+        Status::Inactive => Plan { let_go: strays(s, |_| true), next: tell_namesakes(s), ..Plan::default() },
         Status::Failed => Plan { let_go: strays(s, |_| true), next: retry(s), ..Plan::default() },
         Status::ToMigrate => offer(s),
         Status::Activating | Status::Deactivating => Plan { next: under_way(s).unwrap_or_else(lost), ..Plan::default() },
@@ -208,6 +221,11 @@ fn targets(s: &Sight<'_>) -> Vec<Arc<Agent>> {
     all
 }
 
+/// Which agent of a zone is asked after so many failed attempts: one that cannot have an account does not keep it from those that can.
+pub(super) fn in_turn(zone: &[Arc<Agent>], failed: i64) -> Option<&Arc<Agent>> {
+    zone.get(usize::try_from(failed).unwrap_or(0) % zone.len().max(1))
+}
+
 fn offer(s: &Sight<'_>) -> Plan {
     let row = s.row;
     let let_go = match &row.zone {
@@ -217,7 +235,7 @@ fn offer(s: &Sight<'_>) -> Plan {
     if after(row).is_some() {
         return Plan { let_go, ..Plan::default() };
     }
-    let agents = if row.zone.is_some() { s.zone.first().cloned().into_iter().collect() } else { s.firsts.clone() };
+    let agents = if row.zone.is_some() { in_turn(&s.zone, row.failed_count).cloned().into_iter().collect() } else { s.firsts.clone() };
     if !agents.is_empty() {
         return Plan { let_go, next: Next::Offer(agents), ..Plan::default() };
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::send::Told;
 use super::{Dispatch, identity};
@@ -58,7 +58,8 @@ impl Dispatch {
         names.extend(wake::names_of_zones(&self.store, &words).await?.into_iter().map(Arc::from));
         for agent in &agents {
             names.extend(agent.accounts.keys().cloned());
-            info!(agentId = %agent.session.agent, zone = %agent.zone, accounts = agent.accounts.len(), woken, "an agent has registered");
+            // The channel has told of it.
+            debug!(agentId = %agent.session.agent, zone = %agent.zone, accounts = agent.accounts.len(), woken, "what an agent has is compared");
         }
         let mut memory = self.memory();
         for name in &names {

@@ -11,6 +11,7 @@ use fairlead::store::states::StateRow;
 use super::places;
 use super::rig::{Rig, SOON, limits};
 use super::scripted::{Reply, cluster, configured, held};
+use crate::support::databases::eventually;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_agent_of_the_zone_has_it_exactly_one_watches_and_on_its_death_the_next_takes_over() {
@@ -272,5 +273,31 @@ async fn a_static_account_of_another_accounts_name_is_refused_and_nothing_happen
     assert_eq!((row.learned.identity.as_str(), row.connections), ("uid:one", 1));
     rig.agents.disconnect("s3");
     rig.until("and no more when it is gone", "y", |r| r.error_message.is_none()).await;
+    rig.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_static_account_that_was_refused_is_taken_once_nothing_of_its_name_is_in_its_way() {
+    let rig = Rig::new().await;
+    // INACTIVE, so no agent is told of its end; a user, the mirror or another replica may take it out.
+    rig.enter("x", None, Status::Inactive).await;
+    rig.agents.connect("s1", "z9", &[("x", configured(HeldState::Standby, cluster("one")))]);
+    let refused = |r: &StateRow| r.error_message.as_deref().is_some_and(|m| m.contains("agent s1") && m.contains("own configuration"));
+    rig.until("that is told", "x", refused).await;
+    assert_eq!(rig.dispatch.refused("x").len(), 1);
+    rig.agents.disconnect("s1");
+    rig.until("and no more when it is gone", "x", |r| r.error_message.is_none()).await;
+    rig.agents.connect("s1", "z9", &[("x", configured(HeldState::Standby, cluster("one")))]);
+    rig.until("and again", "x", refused).await;
+    rig.wish("x", Event::Delete).await;
+    let row = rig.until("it is the agent's", "x", |r| !r.state.dynamic).await;
+    assert_eq!((row.state.status, row.zone.as_deref()), (Status::Active, Some("z9")));
+    eventually("it is refused no more", SOON, || async { rig.dispatch.refused("x").is_empty().then_some(()) }).await;
+    // Of two agents with one static name for two clusters the second has it when the first is gone for good.
+    rig.agents.connect("s2", "z8", &[("x", configured(HeldState::Standby, cluster("two")))]);
+    eventually("the second is refused", SOON, || async { (rig.dispatch.refused("x").len() == 1).then_some(()) }).await;
+    rig.agents.disconnect("s1");
+    let row = rig.until("it is the second's", "x", |r| r.learned.identity == "uid:two").await;
+    assert_eq!((row.state.status, row.zone.as_deref()), (Status::Active, Some("z8")));
     rig.done().await;
 }
