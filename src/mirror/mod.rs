@@ -34,8 +34,8 @@ pub const MARKER: &str = "fairlead-gap";
 /// Readings after which an acknowledged change that nothing explains waits for a sweep.
 pub const LADDER_STEPS: u32 = engine::LADDER.len() as u32;
 
-/// A step of the mirror at which tests end the process (`FAILPOINTS=name=return`) or hold it (`FAILPOINTS=name=return(FILE)`, see
-/// [`failpoint`]). Nothing without the feature.
+/// A step at which tests end the process (`FAILPOINTS=name=return`), hold it (`FAILPOINTS=name=return(FILE)`, see [`failpoint`]) or let
+/// it panic (`FAILPOINTS=name=panic`). Nothing without the feature.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! crash_point {
@@ -45,6 +45,6 @@ macro_rules! crash_point {
     };
 }
 
-/// The names of all crash points, in the order in which a change meets them.
+/// The names of all crash points of the mirror, in the order in which a change meets them.
 pub const CRASH_POINTS: [&str; 7] =
     ["intent-journalled", "before-forward", "outcome-known", "settle-snapshot", "settle-read", "settle-before-commit", "settle-committed"];

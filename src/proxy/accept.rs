@@ -24,7 +24,7 @@ use super::client::Client;
 use super::handshake::{self, Begun};
 use super::link::Link;
 use super::metrics::Up;
-use super::respond::{Summary, error};
+use super::respond::{Summary, fault};
 use super::select::Selector;
 use super::serve::{Limits, Stack};
 use super::stream::Stream;
@@ -89,7 +89,7 @@ impl<S> Shared<S> {
     pub(super) fn panicked(&self, summary: &Summary) -> Response<Body> {
         self.counters.panics.fetch_add(1, Relaxed);
         tracing::error!(request_id = summary.id(), method = summary.method(), path = summary.path(), "a request panicked");
-        error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "Fairlead failed on this request; its log says where", None)
+        fault()
     }
 
     /// Room for two heads.
@@ -301,6 +301,8 @@ where
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
+    // Out here, so that it is still there after a panic.
+    let mut client = None;
     let served = AssertUnwindSafe(async {
         let begun = match &shared.tls {
             None => Begun::Http1(Stream::from(stream)),
@@ -309,7 +311,12 @@ where
         };
         let link = |stream| Link::new(stream, shared.upstream.buffers().clone());
         match begun {
-            Begun::Http1(stream) => Client::new(shared.clone(), link(stream)).run().await,
+            Begun::Http1(stream) => {
+                let speaks_http2 = client.insert(Client::new(shared.clone(), link(stream))).run().await;
+                if speaks_http2 && let Some(client) = client.take() {
+                    Box::pin(client.into_http2()).await;
+                }
+            }
             Begun::Http2(stream) => Box::pin(super::http2::serve(shared.clone(), stream, Vec::new())).await,
             Begun::Plaintext(stream) => Box::pin(Client::new(shared.clone(), link(stream)).refuse_plaintext()).await,
             Begun::Ended => {}
@@ -319,7 +326,10 @@ where
     .await;
     if served.is_err() {
         counters.panics.fetch_add(1, Relaxed);
-        tracing::error!("a connection panicked and is closed");
+        tracing::error!("a request panicked, and its connection is closed");
+        if let Some(client) = &mut client {
+            Box::pin(client.panicked()).await;
+        }
     }
 }
 

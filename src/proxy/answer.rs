@@ -26,6 +26,15 @@ pub(super) fn trailers_of(lines: &[u8]) -> HeaderMap {
     map
 }
 
+/// Trailers as HTTP/2 can carry them: without what speaks of a connection of HTTP/1, with which it would refuse them all.
+pub(super) fn of_no_hop(mut trailers: HeaderMap) -> HeaderMap {
+    const THE_HOPS: [&str; 7] = ["connection", "http2-settings", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
+    for name in THE_HOPS {
+        trailers.remove(name);
+    }
+    trailers
+}
+
 /// The end of a chunked body.
 pub(super) fn last_chunk(trailers: &HeaderMap) -> Bytes {
     if trailers.is_empty() {

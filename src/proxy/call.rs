@@ -2,6 +2,8 @@
 //!
 //! The same connections as [`super::pass`] uses, and the same promise: at most one delivery.
 
+mod body;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -10,18 +12,20 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tower::Service;
 
 use super::interim::Interim;
-use super::link::{LARGE, Link};
+use super::link::Link;
 use super::streams::{self, Sent};
 use super::upstream::Upstream;
 use super::wire::Framing;
-use super::wire::chunked::{Chunks, Piece};
+use super::wire::chunked::Chunks;
 use super::wire::response::{self, Asked};
-use super::{Body, BodyError, Cause, UpstreamError, answer};
+use super::{Body, Cause, UpstreamError, answer};
+
+pub use body::Answer;
 
 /// What a head may take, in bytes: Gate's header with all accounts has 60 KB at 2,000 of them.
 pub(super) const MAX_HEAD: usize = 256 * 1024;
@@ -33,7 +37,7 @@ pub(super) const UNASKED: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct RawHead(pub(super) Bytes);
 
-/// When all of a request that nobody looks into has to be over. An extension of the request; for Clouddriver by HTTP/2.
+/// When all of a request that nobody looks into has to be over. An extension of the request, where it does not pass as bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Until(pub(super) Instant);
 
@@ -126,6 +130,7 @@ pub(super) struct Outgoing {
     /// Something came from Clouddriver.
     heard: bool,
     interim: Option<Interim>,
+    until: Option<Instant>,
     moved: Instant,
     waits_for_client: bool,
 }
@@ -141,6 +146,7 @@ impl Outgoing {
             None => (answer::request_head(&parts, exact), exact.is_none()),
         };
         let interim = parts.extensions.remove::<Interim>();
+        let until = parts.extensions.remove::<Until>().map(|until| until.0);
         let expects = modern && parts.headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Self {
             link: None,
@@ -158,6 +164,7 @@ impl Outgoing {
             asked: Asked { head_only: parts.method == Method::HEAD, modern, upgrade: false, close: false, unfinished: false },
             heard: false,
             interim,
+            until,
             moved: Instant::now(),
             waits_for_client: false,
         }
@@ -274,16 +281,16 @@ impl Outgoing {
                     return Poll::Ready(Err(Failed::Other(cause)));
                 }
             }
-            if let Some(timeout) = timeout
-                && !self.waits_for_client
-            {
-                let at = self.moved + timeout;
+            let response = timeout.filter(|_| !self.waits_for_client).map(|timeout| self.moved + timeout);
+            if let Some(at) = response.into_iter().chain(self.until).min() {
                 let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
                 if timer.deadline() != at {
                     timer.as_mut().reset(at);
                 }
                 if timer.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Err(Failed::Other(Cause::ResponseTimeout(timeout))));
+                    let total = self.until == Some(at);
+                    let cause = if total { Cause::TotalTimeout } else { Cause::ResponseTimeout(timeout.unwrap_or_default()) };
+                    return Poll::Ready(Err(Failed::Other(cause)));
                 }
             }
             Poll::Pending
@@ -297,6 +304,7 @@ impl Outgoing {
         let bad = |why: &str| Failed::Other(Cause::BadAnswer(why.to_owned()));
         loop {
             if !link.is_empty() {
+                crate::crash_point!("answer-head");
                 let mut out = Vec::new();
                 match response::parse(link.unread(), &mut out, Asked { unfinished, ..self.asked }) {
                     Ok(Some(head)) => {
@@ -353,6 +361,7 @@ fn pass_on(upstream: &Upstream, outgoing: Outgoing, Head { head, out }: Head) ->
         chunks: (head.framing == Framing::Chunked).then(Chunks::default),
         trailers: Vec::new(),
         persistent: head.persistent,
+        end: outgoing.until.map(|at| Box::pin(sleep_until(at))),
         call: Some(Box::new((upstream.clone(), outgoing))),
     };
     answer.extensions_mut().insert(raw);
@@ -362,104 +371,4 @@ fn pass_on(upstream: &Upstream, outgoing: Outgoing, Head { head, out }: Head) ->
         *answer.body_mut() = Body::Answer(body);
     }
     answer
-}
-
-/// The body of an answer. Read to its clean end it gives the connection back; broken or dropped before, it closes it.
-pub struct Answer {
-    left: Option<u64>,
-    chunks: Option<Chunks>,
-    trailers: Vec<u8>,
-    persistent: bool,
-    call: Option<Box<(Upstream, Outgoing)>>,
-}
-
-impl Answer {
-    fn ended(&mut self) {
-        if let Some(call) = self.call.take() {
-            let (upstream, outgoing) = *call;
-            if self.persistent
-                && outgoing.is_sent()
-                && let Some(link) = outgoing.link
-            {
-                upstream.keep(link);
-            }
-        }
-    }
-
-    fn broken(&mut self, why: &'static str) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.call = None;
-        Poll::Ready(Some(Err(why.into())))
-    }
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let Some(call) = &mut this.call else { return Poll::Ready(None) };
-        // The answer may come before its request has ended, and then the rest of that is sent meanwhile.
-        let outgoing = &mut call.1;
-        if let Poll::Ready(Err(cause)) = outgoing.poll_send(cx) {
-            outgoing.failure = Some(io::Error::other(cause.label()));
-            outgoing.body = None;
-            outgoing.breaks_off = true;
-        }
-        let Some(link) = &mut outgoing.link else { return Poll::Ready(None) };
-        if outgoing.breaks_off && link.poll_shutdown(cx).is_ready() {
-            // Clouddriver sees a request that never ended, and may say the rest of what it has to say.
-            outgoing.breaks_off = false;
-        }
-        loop {
-            if !link.is_empty() {
-                let unread = link.unread();
-                if let Some(chunks) = &mut this.chunks {
-                    let (mut data, trailers) = (Vec::new(), &mut this.trailers);
-                    let scanned = chunks.scan(unread, |piece| match piece {
-                        Piece::Data(bytes) => data.extend_from_slice(bytes),
-                        Piece::Trailer(bytes) => trailers.extend_from_slice(bytes),
-                    });
-                    let Ok(n) = scanned else { return this.broken("Clouddriver's answer has malformed chunks") };
-                    link.consume(n);
-                    if !data.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(data.into()))));
-                    }
-                } else {
-                    let n = this.left.map_or(unread.len(), |left| usize::try_from(left).unwrap_or(usize::MAX).min(unread.len()));
-                    let data = Bytes::copy_from_slice(&unread[..n]);
-                    link.consume(n);
-                    if let Some(left) = &mut this.left {
-                        *left -= n as u64;
-                        if *left == 0 {
-                            this.ended();
-                        }
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-            }
-            if this.chunks.as_ref().is_some_and(Chunks::is_done) {
-                this.ended();
-                let trailers = answer::trailers_of(&this.trailers);
-                return Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))));
-            }
-            match ready!(link.poll_fill(cx, LARGE)) {
-                Ok(0) if this.chunks.is_none() && this.left.is_none() => {
-                    this.call = None;
-                    return Poll::Ready(None);
-                }
-                Ok(0) => return this.broken("Clouddriver's answer broke off"),
-                Err(_) => return this.broken("Clouddriver's connection broke in its answer"),
-                Ok(_) => {}
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.call.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::new, SizeHint::with_exact)
-    }
 }

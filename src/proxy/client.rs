@@ -41,6 +41,10 @@ pub(super) struct Client<S> {
     /// It was told that the drain began.
     called: bool,
     requests: u64,
+    /// A request has begun to come, and its answer has not ended.
+    busy: bool,
+    /// It is a `HEAD`.
+    head_only: bool,
 }
 
 /// What comes next on a connection.
@@ -67,27 +71,27 @@ where
 {
     pub(super) fn new(shared: Rc<Shared<S>>, link: Link) -> Self {
         let timer = Box::pin(sleep_until(Instant::now() + shared.limits.header_timeout));
-        Self { shared, link, timer, called: false, requests: 0 }
+        Self { shared, link, timer, called: false, requests: 0, busy: false, head_only: false }
     }
 
-    /// Serves it to its end.
-    pub(super) async fn run(mut self) {
+    /// Serves it to its end. True: it has not ended, the client speaks HTTP/2 from here on.
+    pub(super) async fn run(&mut self) -> bool {
         let (mut head, mut answer) = (Vec::new(), Vec::new());
         loop {
             let then = match self.next(&mut head, &mut answer).await {
                 Next::End => Then::End,
                 Next::Refused(refusal) => Box::pin(self.refuse(refusal, &mut answer)).await,
                 Next::Preface => {
-                    let (stream, unread) = self.link.into_parts();
                     self.shared.give_spare(head, answer);
-                    return Box::pin(super::http2::serve(self.shared, stream, unread)).await;
+                    return true;
                 }
                 Next::Head(parsed) => {
                     self.requests += 1;
+                    self.head_only = head.starts_with(b"HEAD ");
                     let shared = self.shared.clone();
                     let _in_flight = Up::new(&shared.counters.in_flight);
                     if shared.is_full() {
-                        Box::pin(self.overloaded(&parsed, &head, &mut answer)).await
+                        Box::pin(self.overloaded(&parsed, &mut answer)).await
                     } else if shared.selector.takes(&head[parsed.method.clone()], &head[parsed.path.clone()]) {
                         Box::pin(self.serve(parsed, &head, &mut answer, None)).await
                     } else if shared.upstream.streams().is_some() && !parsed.upgrade {
@@ -109,6 +113,13 @@ where
             }
         }
         self.shared.give_spare(head, answer);
+        false
+    }
+
+    /// Goes on by HTTP/2.
+    pub(super) async fn into_http2(self) {
+        let (stream, unread) = self.link.into_parts();
+        super::http2::serve(self.shared, stream, unread).await;
     }
 
     /// Refuses a client that speaks without TLS where TLS is spoken.
@@ -140,7 +151,9 @@ where
         let limits = self.shared.limits;
         let idle = if self.requests == 0 { limits.header_timeout } else { limits.idle_timeout };
         self.link.rest();
+        self.link.begins();
         let mut begun = !self.link.is_empty();
+        self.busy = begun;
         let wait = if begun { limits.header_timeout } else { idle };
         self.timer.as_mut().reset(Instant::now() + wait);
         let mut looked = 0;
@@ -148,6 +161,7 @@ where
             loop {
                 let unread = self.link.unread();
                 if !unread.is_empty() {
+                    self.busy = true;
                     if self.requests == 0 && (unread.starts_with(&PREFACE[..PREFACE.len().min(unread.len())])) {
                         if unread.len() >= PREFACE.len() {
                             return Poll::Ready(Next::Preface);
@@ -201,7 +215,7 @@ where
     async fn pass(&mut self, parsed: RequestHead, head: &mut Vec<u8>, answer: &mut Vec<u8>) -> Then {
         let shared = self.shared.clone();
         let method = &head[parsed.method.clone()];
-        let head_only = method == b"HEAD";
+        let head_only = self.head_only;
         let safe = (head_only || matches!(method, b"GET" | b"OPTIONS" | b"TRACE")) && parsed.framing == Framing::Empty && !parsed.upgrade;
         let has_body = parsed.framing != Framing::Empty;
         let (origin, reused) = match shared.upstream.kept() {

@@ -207,6 +207,7 @@ impl Feeder {
                 if !self.buffered && ready!(link.poll_write_all(cx, CONTINUE, sent)).is_err() {
                     return Poll::Ready(self.broken());
                 }
+                link.begins();
                 self.go_on = None;
             }
             if link.is_empty() {

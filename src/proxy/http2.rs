@@ -23,12 +23,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Service, ServiceExt as _};
 
 use super::accept::Shared;
-use super::call::MAX_HEAD;
+use super::call::{MAX_HEAD, Until};
 use super::metrics::Up;
 use super::pace::Pace;
 use super::respond::{Summary, error};
 use super::stream::Stream;
 use super::watch::Watches;
+use super::wire::head::has_one_length;
 use super::{Body, BodyError, Counters};
 
 /// Requests at once on one connection.
@@ -70,7 +71,7 @@ where
         }
         let polled = connection.as_mut().poll(cx);
         while polled.is_pending()
-            && let Some(due) = watches.due()
+            && let Some(due) = watches.due(cx)
         {
             let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.deadline() != due {
@@ -100,8 +101,13 @@ where
 {
     let _in_flight = Up::new(&shared.counters.in_flight);
     let pace = Pace::new(shared.limits.least());
-    let request =
+    let mut request =
         request.map(|incoming| Body::Stream(StreamBody { incoming, pace, whole: false, timer: None, counters: shared.counters.clone() }));
+    if let Some(total) = shared.limits.total_timeout
+        && !shared.selector.takes(request.method().as_str().as_bytes(), request.uri().path().as_bytes())
+    {
+        request.extensions_mut().insert(Until(Instant::now() + total));
+    }
     let summary = Summary::of(&request);
     let answer = if let Some(refused) = refused(&request) {
         shared.counters.refused.fetch_add(1, Relaxed);
@@ -187,14 +193,13 @@ fn refused(request: &Request<Body>) -> Option<Response<Body>> {
         return Some(error(StatusCode::NOT_IMPLEMENTED, "RequestNotForwardable", "not forwarded: no tunnels", None));
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let lengths = request.headers().get_all(header::CONTENT_LENGTH).iter().count();
     let why = match (request.uri().authority(), hosts.next(), hosts.next()) {
         (_, _, Some(_)) => "not forwarded: the request names more than one host",
         (Some(authority), Some(host), None) if !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) => {
             "not forwarded: the request names more than one host"
         }
         (None, None, None) => "not forwarded: the request names no host",
-        _ if lengths > 1 => "not forwarded: the request has more than one Content-Length",
+        _ if !has_one_length(request.headers()) => "not forwarded: the request's Content-Length is not a number, or more than one",
         _ => return None,
     };
     Some(error(StatusCode::BAD_REQUEST, "RequestNotForwardable", why, None))

@@ -96,11 +96,23 @@ pub(super) struct Link {
     /// Of the next buffer.
     size: Size,
     retire_at: Option<Instant>,
+    /// See [`Link::is_amid`].
+    amid: bool,
 }
 
 impl Link {
     pub(super) fn new(stream: impl Into<Stream>, buffers: Buffers) -> Self {
-        Self { stream: stream.into(), buffers, buffer: None, start: 0, end: 0, size: Size::Small, retire_at: None }
+        Self { stream: stream.into(), buffers, buffer: None, start: 0, end: 0, size: Size::Small, retire_at: None, amid: false }
+    }
+
+    /// Something was written since a message began.
+    pub(super) fn is_amid(&self) -> bool {
+        self.amid
+    }
+
+    /// What is written next begins a message.
+    pub(super) fn begins(&mut self) {
+        self.amid = false;
     }
 
     /// From then on no further exchange begins on it.
@@ -217,7 +229,9 @@ impl Link {
 
     /// Writes some of `bytes`.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.amid |= matches!(written, Poll::Ready(Ok(1..)));
+        written
     }
 
     /// Hands to the kernel what was written. Nothing ever waits here but by TLS.

@@ -341,7 +341,11 @@ impl<'a> Pass<'a> {
                 self.pace.moved(self.answer_sent - before);
                 match written {
                     Poll::Ready(Ok(())) => {
-                        self.told |= self.response.is_some();
+                        if self.response.is_some() {
+                            self.told = true;
+                        } else {
+                            self.client.begins();
+                        }
                         self.touch();
                         self.answer.clear();
                         self.answer_sent = 0;
@@ -389,6 +393,7 @@ impl<'a> Pass<'a> {
                     } else if !self.origin.is_empty() {
                         self.down_ready = body.scan(self.origin.unread()).map_err(|_| Fault::Cut)?;
                     } else {
+                        crate::crash_point!("answer-body");
                         match ready!(self.origin.poll_fill_body(cx)) {
                             Ok(0) if matches!(body, Body::UntilClose) => self.down = Down::Done,
                             Ok(0) | Err(_) => return Poll::Ready(Err(Fault::Cut)),
@@ -402,6 +407,7 @@ impl<'a> Pass<'a> {
 
     /// True: there is something to write, or the next head to read.
     fn read_head(&mut self) -> Result<bool, Fault> {
+        crate::crash_point!("answer-head");
         self.asked.unfinished = self.up != Up::Done;
         if self.asked.upgrade && !self.client.is_empty() {
             // The client did not wait for the other protocol. Unless this is 101, nobody may read as requests what it sent.

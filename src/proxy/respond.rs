@@ -46,6 +46,12 @@ pub fn error_bytes(status: StatusCode, exception: &str, message: &str, retry_aft
     answer
 }
 
+/// The answer to a request on which we failed ourselves.
+pub(super) fn fault() -> Response<Body> {
+    let message = "Fairlead failed on this request, which may have been acted on; its log says where";
+    error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message, None)
+}
+
 /// The answer to who still waits when our own time is over.
 pub(super) fn cut() -> Response<Body> {
     let message = "Fairlead had to stop before there was an answer; the request may have been acted on";

@@ -6,18 +6,25 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::answer::of_no_hop;
 use super::pace::{Least, Pace};
 use super::{Body, BodyError};
 
 /// The answers of one connection.
 #[derive(Clone, Default)]
-pub(super) struct Watches(Rc<RefCell<Vec<Weak<RefCell<Watch>>>>>);
+pub(super) struct Watches {
+    answers: Rc<RefCell<Vec<Weak<RefCell<Watch>>>>>,
+    /// The connection's, which keeps the time.
+    task: Task,
+}
+
+type Task = Rc<RefCell<Option<Waker>>>;
 
 struct Watch {
     /// `None`: given up.
@@ -26,7 +33,10 @@ struct Watch {
 }
 
 /// A body that is watched.
-pub(super) struct Watched(Rc<RefCell<Watch>>);
+pub(super) struct Watched {
+    watch: Rc<RefCell<Watch>>,
+    task: Task,
+}
 
 /// What was given up.
 pub(super) struct GivenUp {
@@ -45,20 +55,24 @@ impl Watches {
         }
         let watch = Rc::new(RefCell::new(Watch { body: Some(body), pace }));
         if !ended {
-            let mut watches = self.0.borrow_mut();
-            watches.retain(|watch| watch.strong_count() > 0);
-            watches.push(Rc::downgrade(&watch));
+            let mut answers = self.answers.borrow_mut();
+            answers.retain(|watch| watch.strong_count() > 0);
+            answers.push(Rc::downgrade(&watch));
         }
-        Watched(watch)
+        Watched { watch, task: self.task.clone() }
     }
 
     fn all(&self) -> Vec<Rc<RefCell<Watch>>> {
-        self.0.borrow().iter().filter_map(Weak::upgrade).collect()
+        self.answers.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// When the first of the clients that are waited for has had its time.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.0.borrow().iter().filter_map(|watch| watch.upgrade()?.borrow().pace.due()).min()
+    /// When the first of the clients that are waited for has had its time. The task is woken when another one begins to be waited for.
+    pub(super) fn due(&self, cx: &Context<'_>) -> Option<Instant> {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+        self.answers.borrow().iter().filter_map(|watch| watch.upgrade()?.borrow().pace.due()).min()
     }
 
     pub(super) fn give_up(&self, now: Instant) -> GivenUp {
@@ -84,24 +98,30 @@ impl HttpBody for Watched {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let watch = &mut *self.0.borrow_mut();
+        let watch = &mut *self.watch.borrow_mut();
         watch.pace.rests();
         let Some(body) = &mut watch.body else {
             return Poll::Ready(Some(Err("the client took too little of its answer".into())));
         };
-        let frame = Pin::new(body).poll_frame(cx);
+        let frame = Pin::new(body).poll_frame(cx).map_ok(|frame| match frame.into_trailers() {
+            Ok(trailers) => Frame::trailers(of_no_hop(trailers)),
+            Err(frame) => frame,
+        });
         if let Poll::Ready(Some(Ok(frame))) = &frame {
             watch.pace.moved(frame.data_ref().map_or(0, Bytes::len));
             watch.pace.waits();
+            if let Some(task) = &*self.task.borrow() {
+                task.wake_by_ref();
+            }
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.borrow().body.as_ref().is_some_and(HttpBody::is_end_stream)
+        self.watch.borrow().body.as_ref().is_some_and(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.borrow().body.as_ref().map_or_else(SizeHint::new, HttpBody::size_hint)
+        self.watch.borrow().body.as_ref().map_or_else(SizeHint::new, HttpBody::size_hint)
     }
 }

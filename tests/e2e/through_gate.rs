@@ -62,6 +62,12 @@ pub async fn run(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
             assert!(listed.text().contains("put-only"), "{}: {}", listed.status, listed.text());
         })
         .await;
+    report
+        .case(&world.title("gate: where idle and old connections are closed, no POST comes to Clouddriver twice"), async {
+            world.fresh().await;
+            closing(world, gate).await;
+        })
+        .await;
     if Other::HaProxy.program().is_none() {
         report.left_out("Gate under rolling restarts: HAProxy is not installed (scripts/install.sh proxies)");
         return;
@@ -72,6 +78,29 @@ pub async fn run(report: &Report, world: &World, gate: &Mutex<Option<Gate>>) {
             rolling(world, gate).await;
         })
         .await;
+}
+
+/// A Fairlead that closes each connection of Gate's just when Gate may be about to use it, and those to Clouddriver after a second.
+async fn closing(world: &World, gate: &mut Gate) {
+    const POSTS: usize = 60;
+    let mut setup = world.setup("closing").with("fairlead.proxy: { clientIdleTimeout: 100ms, idleTimeout: 100ms, maxConnectionAge: 1s }");
+    setup.port = gate.clouddriver_port;
+    let fairlead = start(setup).await;
+    gate.answering().await;
+    for i in 0..POSTS {
+        expect(gate.port, &Request::new("POST", "/credentials").json(definition(&format!("closing-{i}"), "1").to_string()), 200).await;
+        tokio::time::sleep(Duration::from_millis(80 + 4 * (i as u64 % 10))).await;
+    }
+    each_came_once(world, POSTS).await;
+    world.rest(&[&fairlead]).await;
+    assert_eq!(world.mirror().await.len(), POSTS);
+}
+
+/// Each change that Clouddriver makes is an entry of its history.
+async fn each_came_once(world: &World, accounts: usize) {
+    let twice = "select count(*) from (select id from accounts_history group by id having count(*) <> 1) as twice";
+    assert_eq!(world.admin().number(twice).await, 0, "of {accounts} accounts");
+    assert_eq!(world.admin().number("select count(*) from accounts_history").await, i64::try_from(accounts).expect("few"));
 }
 
 /// Replicas that are restarted one after the other, behind a balancer that asks which is ready, while clients create accounts.
@@ -120,10 +149,7 @@ async fn rolling(world: &World, gate: &mut Gate) {
     }
     println!("        {} POSTs over {RESTARTS} restarts", created.len() + wrong.len());
     assert!(wrong.is_empty(), "of {} POSTs:\n{}", created.len() + wrong.len(), wrong.join("\n"));
-    // Each change that Clouddriver makes is an entry of its history.
-    let twice = "select count(*) from (select id from accounts_history group by id having count(*) <> 1) as twice";
-    assert_eq!(world.admin().number(twice).await, 0, "of {} accounts", created.len());
-    assert_eq!(world.admin().number("select count(*) from accounts_history").await, i64::try_from(created.len()).expect("few"));
+    each_came_once(world, created.len()).await;
     let replicas: Vec<&Fairlead> = replicas.iter().collect();
     world.rest(&replicas).await;
     let mut mirrored: Vec<_> = world.mirror().await.into_iter().map(|row| row.name).collect();

@@ -10,3 +10,5 @@ mod crowds;
 mod floods;
 mod frames;
 mod origin;
+#[cfg(feature = "failpoints")]
+mod panics;

@@ -36,8 +36,18 @@ where
         self.answer(answer, !parsed.persistent, *request.method() == Method::HEAD, out).await
     }
 
+    /// After a panic. Who has heard nothing of an answer gets one; who has must not take it for the whole.
+    pub(in crate::proxy) async fn panicked(&mut self) {
+        if self.link.is_amid() {
+            self.link.reset_on_close();
+        } else if self.busy {
+            self.answer(respond::fault(), true, self.head_only, &mut Vec::new()).await;
+            self.linger().await;
+        }
+    }
+
     /// More than is allowed at once.
-    pub(super) async fn overloaded(&mut self, parsed: &RequestHead, head: &[u8], out: &mut Vec<u8>) -> Then {
+    pub(super) async fn overloaded(&mut self, parsed: &RequestHead, out: &mut Vec<u8>) -> Then {
         self.shared.counters.overloaded.fetch_add(1, Relaxed);
         let message = "Fairlead has as many requests in progress as it may have; this one was not forwarded";
         let mut answer = respond::error(StatusCode::SERVICE_UNAVAILABLE, "Overloaded", message, Some(1));
@@ -45,7 +55,7 @@ where
         if close {
             answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
         }
-        self.answer(answer, !parsed.persistent, head.starts_with(b"HEAD "), out).await
+        self.answer(answer, !parsed.persistent, self.head_only, out).await
     }
 
     pub(super) async fn refuse(&mut self, refusal: Refusal, out: &mut Vec<u8>) -> Then {

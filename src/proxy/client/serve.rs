@@ -61,6 +61,7 @@ where
                     if !answer.is_empty() && !feeder.is_speaking() {
                         match link.poll_write_all(cx, answer, &mut sent) {
                             Poll::Ready(Ok(())) => {
+                                link.begins();
                                 answer.clear();
                                 sent = 0;
                             }

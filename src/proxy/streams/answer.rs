@@ -48,6 +48,7 @@ impl HttpBody for Answer {
             return this.broken("the request broke off behind the head of its answer");
         }
         let Some(body) = exchange.body() else { return Poll::Ready(None) };
+        crate::crash_point!("answer-body");
         match body.poll_data(cx) {
             Poll::Ready(Some(Ok(data))) => {
                 let _ = body.flow_control().release_capacity(data.len());

@@ -3,7 +3,6 @@
 //! It is sent a second time only where Clouddriver has said that it took nothing of it (GOAWAY below it, `REFUSED_STREAM`), or where a
 //! connection that was used before ends under a safe request with nothing said, as on HTTP/1.1; and never a third time.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -14,7 +13,7 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 use http::response::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 
@@ -23,17 +22,12 @@ use super::super::interim::Interim;
 use super::super::link::Link;
 use super::super::upstream::Upstream;
 use super::super::wire::Framing;
+use super::super::wire::head::has_one_length;
 use super::super::{Body, Cause};
 use super::answer::Answer;
 use super::message;
 use super::pool::{Given, Place, Streams};
-
-/// What is kept of a body until Clouddriver has taken it, so that it can be sent again where it took nothing.
-const KEPT: usize = 64 * 1024;
-
-/// A piece of a body that is smaller waits for the next one, or for the end: Tomcat ends a whole connection, with the requests of others on
-/// it, after a few smaller ones.
-const PIECE: usize = 1024;
+use super::sending::Sending;
 
 /// What became of a request.
 pub(in crate::proxy) enum Sent {
@@ -211,11 +205,14 @@ impl Exchange {
             }
         };
         self.receiving = Receiving::Over;
-        Poll::Ready(head.map(|head| {
-            let (parts, body) = head.into_parts();
-            self.receiving = Receiving::Body(body);
-            parts
-        }))
+        crate::crash_point!("answer-head");
+        let (parts, body) = head?.into_parts();
+        if !has_one_length(&parts.headers) {
+            // By HTTP/1 a client could read it in two ways.
+            return Poll::Ready(Err(Failed::Other(Cause::BadAnswer("its Content-Length is no number, or more than one".to_owned()))));
+        }
+        self.receiving = Receiving::Body(body);
+        Poll::Ready(Ok(parts))
     }
 
     /// Sends what can be sent of the body.
@@ -239,8 +236,7 @@ impl Exchange {
 
     /// What was to be sent, once more.
     fn unsent(mut self) -> Sending {
-        let whole = Sending { whole: true, ..Sending::new(Body::Empty, false) };
-        std::mem::replace(&mut self.sending, whole)
+        std::mem::replace(&mut self.sending, Sending::new(Body::Empty, false))
     }
 
     fn pass_on(mut self, parts: Parts, head_only: bool, until: Option<Instant>) -> Response<Body> {
@@ -302,126 +298,4 @@ fn failed(error: h2::Error, heard: bool) -> Failed {
     let (ended, text) = (error.is_io(), error.to_string());
     let error = error.into_io().unwrap_or_else(|| io::Error::other(text));
     if ended && !heard { Failed::Silent(error) } else { Failed::Other(Cause::Broken(error)) }
-}
-
-/// The body of a request on its way.
-struct Sending {
-    body: Body,
-    /// What was read of it and not sent yet.
-    queue: VecDeque<Bytes>,
-    /// All that was read of it, to be sent again; `None`: too much.
-    kept: Option<Vec<Bytes>>,
-    /// It was read to its end, and these are its trailers.
-    end: Option<Option<HeaderMap>>,
-    /// There is nothing more to send, or nobody who takes it.
-    over: bool,
-    /// All of it was sent.
-    whole: bool,
-    /// The body waits for Clouddriver's 100.
-    held: bool,
-    waits_for_client: bool,
-    moved: Instant,
-}
-
-impl Sending {
-    fn new(body: Body, expects: bool) -> Self {
-        let empty = body.is_end_stream();
-        Self {
-            body,
-            queue: VecDeque::new(),
-            kept: Some(Vec::new()),
-            end: None,
-            over: empty,
-            whole: empty,
-            held: expects && !empty,
-            waits_for_client: false,
-            moved: Instant::now(),
-        }
-    }
-
-    /// From the beginning, if all of it is still there.
-    fn rewind(&mut self) -> bool {
-        let Some(kept) = &self.kept else { return false };
-        self.queue = kept.iter().cloned().collect();
-        self.whole = self.queue.is_empty() && self.end.is_none() && self.body.is_end_stream();
-        self.over = self.whole;
-        true
-    }
-
-    fn poll(&mut self, stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
-        self.waits_for_client = false;
-        while !self.over {
-            let ready = self.end.is_some() || self.queue.iter().map(Bytes::len).sum::<usize>() >= PIECE;
-            if let Some(front) = self.queue.front_mut().filter(|_| ready) {
-                stream.reserve_capacity(front.len());
-                if stream.capacity() == 0 {
-                    match ready!(stream.poll_capacity(cx)) {
-                        Some(Ok(_)) => {}
-                        // It takes no more. It may have said why.
-                        Some(Err(_)) | None => self.over = true,
-                    }
-                    continue;
-                }
-                let piece = front.split_to(stream.capacity().min(front.len()));
-                if front.is_empty() {
-                    self.queue.pop_front();
-                }
-                // A last piece that does not say so would be followed by an empty one.
-                let last = self.queue.is_empty() && matches!(self.end, Some(None));
-                let failed = stream.send_data(piece, last).is_err();
-                self.over = failed || last;
-                self.whole = last && !failed;
-                self.moved = Instant::now();
-            } else if let Some(trailers) = &self.end {
-                // Nothing is left in the queue.
-                let sent = match trailers {
-                    Some(trailers) => stream.send_trailers(trailers.clone()),
-                    None => stream.send_data(Bytes::new(), true),
-                };
-                (self.over, self.whole) = (true, sent.is_ok());
-                self.moved = Instant::now();
-            } else if self.held {
-                return Poll::Pending;
-            } else {
-                match Pin::new(&mut self.body).poll_frame(cx) {
-                    Poll::Pending => {
-                        self.waits_for_client = true;
-                        if stream.poll_reset(cx).is_pending() {
-                            return Poll::Pending;
-                        }
-                        self.over = true;
-                    }
-                    Poll::Ready(Some(Err(_))) => {
-                        self.over = true;
-                        return Poll::Ready(Err(Cause::RequestBody));
-                    }
-                    Poll::Ready(None) => self.end = Some(None),
-                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => self.read(data),
-                        Err(frame) => self.end = Some(frame.into_trailers().ok()),
-                    },
-                }
-                self.moved = Instant::now();
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Small pieces become one.
-    fn read(&mut self, data: Bytes) {
-        if let Some(kept) = &mut self.kept {
-            kept.push(data.clone());
-            if kept.iter().map(Bytes::len).sum::<usize>() > KEPT {
-                self.kept = None;
-            }
-        }
-        match self.queue.back_mut() {
-            Some(last) if last.len() + data.len() <= 2 * PIECE => *last = [&last[..], &data[..]].concat().into(),
-            _ if data.is_empty() => {}
-            _ => self.queue.push_back(data),
-        }
-        if self.body.is_end_stream() {
-            self.end = Some(None);
-        }
-    }
 }

@@ -9,6 +9,7 @@
 //! | `pool` | who gets a place on which connection, and who waits for one |
 //! | `connection` | one connection from its first word to its end |
 //! | `exchange` | one request and the head of its answer |
+//! | `sending` | the body of that request |
 //! | `message` | heads between the two versions |
 //! | `answer` | the body that comes back |
 
@@ -17,6 +18,7 @@ mod connection;
 mod exchange;
 mod message;
 mod pool;
+mod sending;
 
 pub(super) use exchange::{Sent, send};
 pub(super) use pool::Streams;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use http::{HeaderMap, header};
 use httparse::Header;
 
 /// Most header lines of one head.
@@ -173,6 +174,12 @@ impl<'b, 'h> Lines<'b, 'h> {
         }
         out.extend_from_slice(&self.buffer[from..self.end]);
     }
+}
+
+/// Whether there is at most one `Content-Length`, which is one.
+pub(in crate::proxy) fn has_one_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    lengths.next().is_none_or(|value| length(value.as_bytes()).is_some()) && lengths.next().is_none()
 }
 
 /// A `Content-Length`: digits, and nothing else.

@@ -128,6 +128,10 @@ impl Reader {
 }
 
 impl Writer {
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
     /// Writes as fast as the server takes it.
     pub async fn flood(&mut self, pieces: impl Iterator<Item = Vec<u8>>) -> Flood {
         for piece in pieces {

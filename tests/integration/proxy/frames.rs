@@ -9,7 +9,7 @@ use super::raw::{NEVER, Wire};
 
 const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
@@ -62,6 +62,21 @@ pub fn kinds(wire: &mut Wire) -> Vec<u8> {
 /// What the first answer says first: a status, in HPACK's own words.
 pub fn status(stream: &TcpStream) -> Option<u8> {
     std::iter::from_fn(|| read(stream)).find(|frame| frame.kind == HEADERS)?.payload.first().copied()
+}
+
+/// What ends stream 1, from the server: a head, data, trailers, or a reset, with what is in it.
+pub fn ending(stream: &TcpStream) -> Option<(u8, Vec<u8>)> {
+    let ends = |frame: &Frame| {
+        frame.stream == 1 && (frame.kind == RST_STREAM || (matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0))
+    };
+    std::iter::from_fn(|| read(stream)).find(ends).map(|frame| (frame.kind, frame.payload))
+}
+
+/// A GET by HTTP/2, as the first words of a connection.
+pub fn get() -> Vec<u8> {
+    let block = [&[0x82, 0x86, 0x04, 2, b'/', b'x'][..], b"\x01\x01h"].concat();
+    let head = [0, 0, u8::try_from(block.len()).unwrap(), HEADERS, END_STREAM | END_HEADERS, 0, 0, 0, 1];
+    [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..], &head, &block].concat()
 }
 
 impl Frames {

@@ -157,6 +157,57 @@ fn where_idle_connections_are_closed_no_post_comes_twice() {
 }
 
 #[test]
+fn whoever_ends_the_connections_to_clouddriver_no_post_comes_twice() {
+    const CLIENTS: usize = 4;
+    const POSTS: usize = 100;
+    type Change = fn(&mut fairlead::proxy::upstream::Config);
+    let old: Change = |config| config.pool_max_age = Some(Duration::from_millis(20));
+    let idle: Change = |config| config.pool_idle_timeout = Duration::from_millis(5);
+    for (who, change, answers) in [("we, of the old", old, usize::MAX), ("we, of the idle", idle, usize::MAX), ("Clouddriver", |_| {}, 3)] {
+        let seen = Arc::<Mutex<HashMap<String, usize>>>::default();
+        let counts = seen.clone();
+        let origin = Origin::start(move |mut wire| {
+            // Then it ends without a word, when the next request may be on its way.
+            for _ in 0..answers {
+                let Ok(request) = wire.message() else { return };
+                let body = request.split("\r\n\r\n").nth(1).unwrap().to_owned();
+                *counts.lock().unwrap().entry(body).or_default() += 1;
+                if std::io::Write::write_all(&mut wire.stream(), OK.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+        let proxy = Proxy::with(origin.address, change);
+        let answered: usize = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|c| {
+                    let mut gate = Gate::of(&proxy);
+                    scope.spawn(move || {
+                        let mut answered = 0;
+                        for i in 0..POSTS {
+                            let answer = gate.post(&format!("{c}-{i}")).expect("an answer, not an end");
+                            if super::rig::less_close(&answer) == OK {
+                                answered += 1;
+                            } else {
+                                assert!(who == "Clouddriver" && answer.starts_with("HTTP/1.1 502 "), "{who}: {answer}");
+                            }
+                            std::thread::sleep(Duration::from_millis((i % 9) as u64));
+                        }
+                        assert_eq!(gate.repeated, 0, "{who}");
+                        answered
+                    })
+                })
+                .collect();
+            clients.into_iter().map(|client| client.join().unwrap()).sum()
+        });
+        let seen = seen.lock().unwrap();
+        assert!(seen.values().all(|count| *count == 1), "{who}: some came twice");
+        assert!(seen.len() >= answered && (who == "Clouddriver" || answered == CLIENTS * POSTS), "{who}: {answered} answered");
+        assert!(origin.connections() > CLIENTS, "{who}: no connection ended");
+    }
+}
+
+#[test]
 fn a_post_that_outlasts_a_drain_is_answered_all_the_same() {
     let (came, arrived) = mpsc::sync_channel(64);
     let origin = Origin::start(move |mut wire| {

@@ -367,23 +367,57 @@ fn a_body_that_is_slow_because_clouddriver_is_passes() {
 
 #[test]
 fn a_client_that_takes_nothing_of_its_answer_by_http_2_is_given_up() {
-    let (saw, seen) = mpsc::sync_channel(4);
-    let origin = Origin::start(move |mut wire| {
-        wire.until("\r\n\r\n").unwrap();
-        wire.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-        while wire.stream().write_all(chunk.as_bytes()).is_ok() {}
-        saw.send(()).unwrap();
-    });
-    let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.stall_timeout = Duration::from_millis(500), |_| {});
-    let mut client = proxy.client();
-    // It speaks on, and opens no window.
-    client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0");
-    client.write(b"\0\0\x0b\x01\x05\0\0\0\x01\x82\x86\x04\x02/x\x01\x03h:1");
-    seen.recv_timeout(NEVER).expect("Clouddriver writes to somebody who is not there for ever");
-    let end = std::time::Instant::now() + NEVER;
-    while proxy.metrics.given_up() == 0 {
-        assert!(std::time::Instant::now() < end, "it is not counted");
-        std::thread::sleep(Duration::from_millis(5));
+    // Whether the body comes with its head or later.
+    for later in [false, true] {
+        let (saw, seen) = mpsc::sync_channel(4);
+        let (go, gate) = mpsc::sync_channel::<()>(1);
+        let gate = Mutex::new(gate);
+        let origin = Origin::start(move |mut wire| {
+            wire.until("\r\n\r\n").unwrap();
+            wire.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            gate.lock().unwrap().recv_timeout(NEVER).unwrap();
+            let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+            while wire.stream().write_all(chunk.as_bytes()).is_ok() {}
+            saw.send(()).unwrap();
+        });
+        let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.stall_timeout = Duration::from_secs(1), |_| {});
+        let mut client = proxy.client();
+        // It speaks on, and opens no window.
+        client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0");
+        client.write(b"\0\0\x0b\x01\x05\0\0\0\x01\x82\x86\x04\x02/x\x01\x03h:1");
+        if later {
+            assert_eq!(super::frames::status(client.stream()), Some(0x88));
+        }
+        go.send(()).unwrap();
+        seen.recv_timeout(NEVER).expect("Clouddriver writes to somebody who is not there for ever");
+        let end = std::time::Instant::now() + NEVER;
+        while proxy.metrics.given_up() == 0 {
+            assert!(std::time::Instant::now() < end, "it is not counted");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn the_time_for_all_of_a_request_holds_by_http_2_too() {
+    // `:status: 504` is no word of HPACK's own, but begins with the name.
+    const OTHER: u8 = 0x48;
+    let soon = Duration::from_millis(300);
+    for begins in [false, true] {
+        let origin = Origin::start(move |mut wire| {
+            wire.message().unwrap();
+            if begins {
+                wire.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+            }
+            let _ = wire.rest();
+        });
+        let proxy = Proxy::with_listen(origin.address, |listen| listen.limits.total_timeout = Some(soon), |_| {});
+        let mut client = proxy.client();
+        client.write(super::frames::get());
+        if begins {
+            assert_eq!(super::frames::ending(client.stream()).map(|end| end.0), Some(super::frames::RST_STREAM));
+        } else {
+            assert_eq!(super::frames::status(client.stream()), Some(OTHER));
+        }
     }
 }

@@ -393,6 +393,7 @@ fn by_http_2_too_a_request_names_one_host_and_one_length() {
         ("the same twice", &[HOST, HOST], BAD),
         ("another than the authority", &[AUTHORITY, OTHER], BAD),
         ("two lengths", &[AUTHORITY, LENGTH, LENGTH], BAD),
+        ("a length that is none", &[AUTHORITY, b"\0\x0econtent-length\0"], BAD),
     ] {
         let rig = super::rig::Rig::start(super::raw::Proxy::before);
         let mut client = rig.client();

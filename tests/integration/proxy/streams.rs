@@ -212,6 +212,22 @@ fn an_answer_that_breaks_off_is_broken_for_the_client() {
 }
 
 #[test]
+fn an_answer_with_two_lengths_or_one_that_is_none_is_not_passed_on() {
+    for lengths in [&b"\x0f\x0d\x012\x0f\x0d\x012"[..], b"\x0f\x0d\x012\x0f\x0d\x013", b"\x0f\x0d\0"] {
+        let origin = Origin::start(move |wire| {
+            let mut h2 = Frames::begin(wire, &[]);
+            while let Some(asked) = h2.request() {
+                h2.head(asked.stream, &[b"\x88", lengths].concat(), false);
+                h2.data(asked.stream, b"ok", true);
+            }
+        });
+        let answer = before(origin.address).ask(GET);
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert_eq!(json(&answer)["exception"], "UpstreamBadAnswer");
+    }
+}
+
+#[test]
 fn no_more_requests_are_at_once_than_clouddriver_allows_and_the_others_wait_or_get_another_connection() {
     const MAX_CONCURRENT_STREAMS: u16 = 3;
     for (connections, most) in [(3, 64), (1, 1)] {

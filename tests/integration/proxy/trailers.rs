@@ -3,6 +3,7 @@
 use std::sync::{Mutex, mpsc};
 
 use super::fidelity::passes_unchanged;
+use super::frames::{self, Frames};
 use super::raw::{End, GET, NEVER, OK, Origin, Proxy};
 use super::rig::less_close;
 
@@ -22,6 +23,40 @@ fn trailers_pass_in_both_directions_announced_or_not() {
             format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{answered}X-A: 1\r\n\r\n{body}"),
         );
     }
+}
+
+/// Lines that HTTP/2 refuses to carry, and one that it does carry.
+const OF_A_HOP: &str = "Connection: X-A\r\nTE: gzip\r\nKeep-Alive: 5\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\nX-Sum: 7\r\n";
+
+#[test]
+fn what_trailers_say_of_a_hop_does_not_keep_a_message_from_its_end_by_http_2() {
+    for trailers in [OF_A_HOP, "Connection: close\r\n"] {
+        let (saw, seen) = mpsc::sync_channel(64);
+        let origin = Origin::start(move |wire| {
+            let mut h2 = Frames::begin(wire, &[]);
+            while let Some(asked) = h2.request() {
+                saw.send((asked.ended, asked.body)).unwrap();
+                h2.answer(asked.stream, b"ok");
+            }
+        });
+        let proxy = Proxy::with(origin.address, |config| config.http2 = true);
+        let answer =
+            proxy.ask(&format!("POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n{trailers}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(seen.recv_timeout(NEVER).unwrap(), (true, b"hello".to_vec()), "{trailers}");
+    }
+    // The same for an answer whose client speaks it.
+    let origin = Origin::start(|mut wire| {
+        while wire.message().is_ok() {
+            wire.write(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n{OF_A_HOP}\r\n"));
+        }
+    });
+    let proxy = Proxy::before(origin.address);
+    let mut client = proxy.client();
+    client.write(frames::get());
+    let (kind, trailers) = frames::ending(client.stream()).expect("an end");
+    assert_eq!(kind, frames::HEADERS, "{trailers:?}");
+    assert!(!trailers.is_empty());
 }
 
 #[test]
