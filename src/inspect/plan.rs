@@ -1,6 +1,6 @@
 //! What a scan would do to each account, and why: [`crate::scan`] with its hands tied.
 //!
-//! It goes over the same pages in the same order, asks the same rules, and spends the same budget; where a scan would write, it says so.
+//! It goes over the same accounts in the same order, asks the same rules, and spends the same budget; where a scan would write, it says so.
 //! What others do meanwhile is not foreseen, nor what a change that is under way will come to.
 
 use std::collections::{HashMap, HashSet};

@@ -4,9 +4,7 @@
 //! never writes by itself, holds no lock and no transaction, and compares names only as the databases do: a pair that does not
 //! match to the letter is settled, and settling knows.
 
-use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,7 +16,7 @@ use super::Method;
 use super::decide::{Action, CLOCK_SKEW_MS, Gap, IntentFacts, Known, PreImage, Trigger};
 use super::engine::{Engine, LADDER};
 use super::settle::Error;
-use crate::source::SourceRow;
+use crate::source::{Names, SourceRow};
 use crate::store::mirrored::{self, PassRow};
 use crate::store::{epochs, journal};
 
@@ -236,16 +234,15 @@ impl Engine {
 
     async fn walk(self: &Arc<Self>, purpose: &Purpose) -> Result<Found, Error> {
         let mut found = Found::default();
-        let hasher = RandomState::new();
         // Eight bytes for a row of Clouddriver's: a million accounts are some megabytes for the time of a pass.
-        let mut present: HashSet<u64> = HashSet::new();
+        let mut present = Names::default();
         let mut after: Option<String> = None;
         loop {
             let page = self.source.page(after.as_deref(), PAGE).await?;
             found.rows += page.raw_count as u64;
             for p in &page.poison {
                 found.poison += 1;
-                present.insert(hasher.hash_one(&p.id));
+                present.put(&p.id);
                 self.metrics.poison.inc();
                 warn!(account = p.id, reason = p.reason, "a row of Clouddriver's cannot be mirrored");
             }
@@ -255,7 +252,7 @@ impl Engine {
             let unseen = self.unseen(&page.rows, purpose, &by_name).await?;
             for row in &page.rows {
                 if row.is_kubernetes() {
-                    present.insert(hasher.hash_one(&row.id));
+                    present.put(&row.id);
                 }
                 let wanted = match by_name.get(row.id.as_str()) {
                     Some(m) => self.looks_wrong(row, m),
@@ -276,11 +273,11 @@ impl Engine {
                 return Err(Error::Stopped);
             }
         }
-        let mut after: Option<String> = None;
+        let (present, mut after) = (present.sorted(), None::<String>);
         loop {
             let page = mirrored::page(&self.store, after.as_deref(), PAGE).await?;
             for m in &page {
-                if m.origin.follows_clouddriver() && !present.contains(&hasher.hash_one(&m.name)) {
+                if m.origin.follows_clouddriver() && !present.has(&m.name) {
                     self.settle_in_pass(&m.name, purpose, &mut found).await?;
                 }
             }

@@ -11,7 +11,7 @@ use crate::lifecycle::{self, Event, Wanted};
 use crate::mirror::decide::Action;
 use crate::mirror::settle::{self, Settled};
 use crate::mirror::{Take, Taken};
-use crate::source::{Page, SourceRow};
+use crate::source::{Page, Poison, SourceRow};
 use crate::store::mirrored::{self, PassRow};
 use crate::store::states::{self, Applied, Extra};
 use crate::store::{self, hand};
@@ -30,11 +30,20 @@ fn of_one(e: &settle::Error) -> bool {
 }
 
 impl Scanner {
-    pub(super) async fn look_at(&self, page: &Page, course: &mut Course, turn: &mut Turn) -> Result<(), Error> {
+    /// Whether anything may have to be done about an account of this name, or told.
+    pub(super) fn concerns(&self, id: &str, course: &Course) -> bool {
+        course.known.as_ref().is_none_or(|known| known.has(id)) || self.settings.patterns.take(id)
+    }
+
+    /// Looks at the accounts that came with their definitions; says at how many.
+    pub(super) async fn look_at(&self, page: &Page, course: &mut Course, turn: &mut Turn) -> Result<usize, Error> {
         let store = self.engine.store();
-        let rows: Vec<&SourceRow> = page.rows.iter().filter(|r| r.is_kubernetes()).collect();
-        let ids: Vec<&str> = rows.iter().map(|r| r.id.as_str()).chain(page.poison.iter().map(|p| p.id.as_str())).collect();
-        course.present.extend(ids.iter().map(|id| self.hash(id)));
+        course.any |= page.rows.iter().any(SourceRow::is_kubernetes) || !page.poison.is_empty();
+        let rows: Vec<&SourceRow> = page.rows.iter().filter(|r| r.is_kubernetes() && self.concerns(&r.id, course)).collect();
+        let poison: Vec<&Poison> = page.poison.iter().filter(|p| self.concerns(&p.id, course)).collect();
+        let ids: Vec<&str> = rows.iter().map(|r| r.id.as_str()).chain(poison.iter().map(|p| p.id.as_str())).collect();
+        ids.iter().for_each(|id| course.present.put(id));
+        let looked = ids.len();
         let mirrored = mirrored::of_names(store, &ids).await?;
         let mirrored: HashMap<&str, &PassRow> = mirrored.iter().map(|m| (m.name.as_str(), m)).collect();
         let matched: Vec<&str> = rows.iter().map(|r| r.id.as_str()).filter(|id| self.settings.patterns.take(id)).collect();
@@ -44,7 +53,7 @@ impl Scanner {
         let matched: HashSet<&str> = matched.into_iter().collect();
         course.report.matched += matched.len() as u64;
 
-        for poison in &page.poison {
+        for poison in poison {
             if mirrored.contains_key(poison.id.as_str()) || self.settings.patterns.take(&poison.id) {
                 course.report.failed += 1;
                 self.tell_poison(&poison.id, &poison.reason);
@@ -96,7 +105,7 @@ impl Scanner {
             }
             self.keep(turn).await?;
         }
-        Ok(())
+        Ok(looked)
     }
 
     /// One account that speaks for itself only: told, and the others go on.

@@ -8,6 +8,7 @@
 
 mod absent;
 mod command;
+mod known;
 mod look;
 mod metrics;
 mod once;
@@ -64,10 +65,6 @@ impl Scanner {
             told: Mutex::default(),
             left: Mutex::default(),
         })
-    }
-
-    fn hash(&self, what: impl Hash) -> u64 {
-        self.hasher.hash_one(what)
     }
 
     /// Whether this is new. Bounded; what was forgotten is new again.

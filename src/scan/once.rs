@@ -1,10 +1,12 @@
 //! One scan: over Clouddriver's accounts in pages, all of them or what has changed ([`super::steady`]), and, where it was all, over the
 //! mirror's rows for those that Clouddriver does not have ([`super::absent`]).
 //!
+//! Most rows are no business of a scan's, so all of them are read without their definitions, and those of the few accounts that a pattern takes or
+//! that are [`super::known`] follow by their names. Where a page shows that they are not few, the next one is read with all definitions.
+//!
 //! No transaction is open while pages are read, and no lock is taken on Clouddriver's table. What a page says is a hint only: each account
 //! is read again when something is done about it, so what was deleted or changed since the page is not brought back.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use tracing::{info, warn};
@@ -13,11 +15,13 @@ use super::metrics::KindLabel;
 use super::steady::{AGAIN, Left};
 use super::{Budget, Scanner, Turn};
 use crate::mirror::settle;
-use crate::source::{self, Page, Sign};
+use crate::source::{self, Names, Page, Sign, SortedNames};
 use crate::store;
 
 /// Rows of Clouddriver's between two places that are remembered: what one statement looks through for changes.
 const SPAN: u64 = 10_000;
+/// Where one row in so many is looked at, a page with all definitions costs less than asking for each by its name.
+const MANY: usize = 4;
 
 /// What a scan read of Clouddriver's accounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -92,8 +96,12 @@ pub enum Error {
 pub(super) struct Course {
     pub report: Report,
     pub budget: Budget,
-    /// Hashes of the Kubernetes accounts that Clouddriver has: eight bytes for each, for the time of the scan.
-    pub present: HashSet<u64>,
+    /// What is looked at though no pattern takes it; `None`: everything that is read.
+    pub known: Option<SortedNames>,
+    /// Of the accounts that were looked at, those that Clouddriver has: eight bytes for each, for the time of the scan.
+    pub present: Names,
+    /// Clouddriver has any Kubernetes account.
+    pub any: bool,
     /// The greatest `last_modified_at`.
     pub newest: i64,
     /// Accounts that the next scan has to look at, whether they change or not, at most [`AGAIN`].
@@ -123,7 +131,9 @@ impl Scanner {
         let mut course = Course {
             report: Report::default(),
             budget: Budget::new(self.settings.max_migrations, self.settings.batch),
-            present: HashSet::new(),
+            known: None,
+            present: Names::default(),
+            any: false,
             newest: i64::MIN,
             again: Vec::new(),
             too_many: false,
@@ -147,11 +157,17 @@ impl Scanner {
     /// What it leaves is the next scan's beginning; `None`: that one reads everything again.
     async fn scan_all(&self, sign: Option<Sign>, course: &mut Course, turn: &mut Turn) -> Result<Option<Left>, Error> {
         let began = Instant::now();
+        course.known = Some(self.known(turn).await?);
         let (mut after, mut marks, mut marked) = (None::<String>, Vec::new(), 0);
+        let mut few = true;
         loop {
             self.keep(turn).await?;
-            let page = self.engine.source().page(after.as_deref(), self.settings.page).await?;
-            self.look_at_page(&page, course, turn).await?;
+            let (source, limit) = (self.engine.source(), self.settings.page);
+            let page = match few {
+                true => source.skim(after.as_deref(), limit).await?,
+                false => source.page(after.as_deref(), limit).await?,
+            };
+            few = self.look_at_page(&page, course, turn).await? * MANY < page.raw_count;
             crate::crash_point!("scan-page");
             let Some(next) = page.next else { break };
             if course.report.rows - marked >= SPAN {
@@ -160,17 +176,29 @@ impl Scanner {
             }
             after = Some(next);
         }
-        self.look_for_absent(course, turn).await?;
-        self.forget_by_hand(course, turn).await?;
+        let present = std::mem::take(&mut course.present).sorted();
+        self.look_for_absent(&present, course, turn).await?;
+        self.forget_by_hand(&present, course, turn).await?;
         Ok(sign.map(|sign| Left::new(sign, course.newest, marks, began)))
     }
 
-    /// Counts the page, and looks at its accounts.
-    pub(super) async fn look_at_page(&self, page: &Page, course: &mut Course, turn: &mut Turn) -> Result<(), Error> {
-        self.metrics.rows.inc_by(page.raw_count as u64);
-        course.report.rows += page.raw_count as u64;
-        course.newest = page.rows.iter().filter_map(|row| row.modified).fold(course.newest, i64::max);
-        self.look_at(page, course, turn).await
+    /// Counts the page, and looks at its accounts; says at how many.
+    pub(super) async fn look_at_page(&self, page: &Page, course: &mut Course, turn: &mut Turn) -> Result<usize, Error> {
+        self.count(page.raw_count, course);
+        let times = page.rows.iter().map(|row| row.modified).chain(page.bare.iter().map(|row| row.modified));
+        course.newest = times.flatten().fold(course.newest, i64::max);
+        course.any |= page.bare.iter().any(|row| row.may_be_kubernetes);
+        let bare = page.bare.iter().filter(|row| row.may_be_kubernetes).map(|row| row.id.as_str());
+        let names: Vec<&str> = bare.filter(|id| self.concerns(id, course)).collect();
+        let looked = self.look_at(page, course, turn).await?;
+        self.look_at_names(&names, course, turn).await?;
+        Ok(looked + names.len())
+    }
+
+    /// Rows of Clouddriver's that were read.
+    pub(super) fn count(&self, rows: usize, course: &mut Course) {
+        self.metrics.rows.inc_by(rows as u64);
+        course.report.rows += rows as u64;
     }
 
     fn tell(&self, report: &Report, started: Instant) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::once::{Course, Kind};
 use super::{Error, Scanner, Turn};
-use crate::source::{Page, Poison, Reading, Sign};
+use crate::source::Sign;
 use crate::store::{hand, scans};
 
 /// How far before what was seen last a change may say to have been made, in milliseconds: a commit comes up to 40 s after the time that it
@@ -16,8 +16,6 @@ use crate::store::{hand, scans};
 const OVERLAP: i64 = 300_000;
 /// Accounts that one scan remembers for the next. Beyond that, the next one reads everything.
 pub(super) const AGAIN: usize = 1_000;
-/// Names read at a time.
-const NAMES: usize = 100;
 /// Mirrored rows read at a time.
 const PAGE: u32 = 500;
 
@@ -85,7 +83,9 @@ impl Scanner {
         names.extend(self.inactive().await?);
         names.sort_unstable();
         names.dedup();
-        self.look_at_names(&names, course, turn).await?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let rows = self.look_at_names(&names, course, turn).await?;
+        self.count(rows, course);
         Ok(next)
     }
 
@@ -125,39 +125,6 @@ impl Scanner {
         }
         Ok(found)
     }
-
-    /// Reads these as they are now, and looks at them as at those of a page.
-    async fn look_at_names(&self, names: &[String], course: &mut Course, turn: &mut Turn) -> Result<(), Error> {
-        let source = self.engine.source();
-        for some in names.chunks(NAMES) {
-            self.keep(turn).await?;
-            let some: Vec<&str> = some.iter().map(String::as_str).collect();
-            let (mut page, mut alone) = (Page::default(), Vec::new());
-            for (name, reading) in some.iter().zip(source.read_all(&some).await?) {
-                match reading {
-                    Some(reading) => put(&mut page, name, reading),
-                    None => alone.push(*name),
-                }
-            }
-            self.look_at_page(&page, course, turn).await?;
-            // It may be large: one at a time.
-            for name in alone {
-                let mut page = Page::default();
-                put(&mut page, name, source.read(name).await?);
-                self.look_at_page(&page, course, turn).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn put(page: &mut Page, name: &str, reading: Reading) {
-    match reading {
-        Reading::Present(row) => page.rows.push(row),
-        Reading::Unknown(reason) => page.poison.push(Poison { id: name.to_owned(), reason }),
-        Reading::Absent => return,
-    }
-    page.raw_count += 1;
 }
 
 #[cfg(test)]

@@ -11,10 +11,13 @@
 mod api;
 mod http;
 mod judge;
+mod names;
 mod sign;
 mod sql;
+mod statements;
 
 pub use api::{Api, ApiConfig};
+pub use names::{Names, SortedNames};
 pub use sign::Sign;
 pub use sql::Sql;
 
@@ -87,11 +90,24 @@ pub struct Poison {
     pub reason: String,
 }
 
+/// A row whose definition was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bare {
+    /// The id exactly as stored.
+    pub id: String,
+    /// Its type is `kubernetes`, or cannot be told. Nothing else of the row was looked at: reading it may find that it cannot be used.
+    pub may_be_kubernetes: bool,
+    /// As [`SourceRow::modified`].
+    pub modified: Option<i64>,
+}
+
 /// One step of a pass over all accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The rows in the database's order of ids, all types by SQL, Kubernetes accounts by the API.
     pub rows: Vec<SourceRow>,
+    /// Rows of all types that came without their definitions ([`Source::skim`]), in the same order.
+    pub bare: Vec<Bare>,
     /// Rows of this step that cannot be used. They are there: never take them for absent.
     pub poison: Vec<Poison>,
     /// Where the next step starts (`after`); `None` at the end.
@@ -210,6 +226,18 @@ impl Source {
     pub async fn page(&self, after: Option<&str>, limit: u32) -> Result<Page, Error> {
         match self {
             Self::Sql(s) => s.page(sql::Range { after, ..sql::Range::default() }, limit).await,
+            Self::Api(a) => a.page(after, limit).await,
+        }
+    }
+
+    /// As [`Source::page`] for whoever wants few of the definitions: by SQL the rows come without them, and as many as `limit`, up to 10,000; by
+    /// the API, which has no list without definitions, with them.
+    ///
+    /// # Errors
+    /// As [`Source::page`].
+    pub async fn skim(&self, after: Option<&str>, limit: u32) -> Result<Page, Error> {
+        match self {
+            Self::Sql(s) => s.skim(after, limit).await,
             Self::Api(a) => a.page(after, limit).await,
         }
     }

@@ -2,14 +2,16 @@
 //!
 //! Every statement carries the server's word on whether it is the primary, so that a failover between a check and a read
 //! cannot slip through. A definition above [`MAX_BODY`] is not fetched at all; a page fetches the ordinary ones with its
-//! one statement and the large ones singly, up to [`PAGE_BYTES`].
+//! one statement and the large ones singly, up to [`PAGE_BYTES`]. Where few definitions are wanted, a page is read without them ([`Sql::skim`]),
+//! and those few by their names.
 //!
 //! An id that is no text cannot be named in a statement. Its row is poison, and what comes after it is found by its number of rows behind
 //! the last id that is one.
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Error, Page, Poison, PreImage, Reading, Sign, SourceInfo, SourceRow};
+use super::statements::Statements;
+use super::{Bare, Error, Page, Poison, PreImage, Reading, Sign, SourceInfo, SourceRow};
 use crate::account::Incarnation;
 use crate::args;
 use crate::store::db::{self, Db, Dialect, Row};
@@ -22,6 +24,8 @@ const ORDINARY_BODY: i64 = 64 * 1024;
 const PAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Most rows of one page: 64 MiB of ordinary definitions at the worst.
 const MAX_ROWS: u32 = 1000;
+/// Most rows of one page without definitions: some 20 MiB, if each id is as long as it can be.
+const MAX_BARE: u32 = 10_000;
 /// Most rows one after the other whose ids are no text.
 const MAX_NAMELESS: i64 = 10_000;
 /// Bytes of such an id that are told.
@@ -32,84 +36,6 @@ const SHOWN: usize = 64;
 pub struct Sql {
     db: Db,
 }
-
-/// The columns of every reading, in this order. Some casts differ, and so does the question for the primary.
-///
-/// 0 server state, 1 id, 2 type, 3 body or NULL, 4 created, 5 modified, 6 bytes of the body.
-struct Statements {
-    read: &'static str,
-    rows: &'static str,
-    pre_image: &'static str,
-    check: &'static str,
-}
-
-// A left join from one row of state, so that also "no row" is said by a server that says what it is.
-// `read_only` is a number or a word by version, so it is read as text.
-macro_rules! mysql_state {
-    () => {
-        "concat(@@global.read_only, '/', @@global.innodb_read_only)"
-    };
-}
-macro_rules! mysql_columns {
-    () => {
-        "a.id, a.type, case when octet_length(a.body) <= ? and (? = 0 or a.type = 'kubernetes') then convert(a.body using utf8mb4) end, \
-         cast(a.created_at as signed), cast(a.last_modified_at as signed), cast(octet_length(a.body) as signed)"
-    };
-}
-const MYSQL: Statements = Statements {
-    read: concat!("select s.state, ", mysql_columns!(), " from (select ", mysql_state!(), " as state) s left join accounts a on a.id = ?"),
-    rows: concat!("select ", mysql_state!(), ", ", mysql_columns!(), " from accounts a"),
-    pre_image: concat!(
-        "select s.state, a.id, cast(a.created_at as signed), cast(a.last_modified_at as signed) from (select ",
-        mysql_state!(),
-        " as state) s left join accounts a on a.id = ?"
-    ),
-    check: concat!(
-        "select ",
-        mysql_state!(),
-        ", version(), (select count(*) from (select id, type, body, created_at, last_modified_at from accounts limit 1) a)"
-    ),
-};
-
-macro_rules! pg_state {
-    () => {
-        "concat(case when pg_is_in_recovery() then 'recovery' else '0' end, '/', current_setting('transaction_read_only'))"
-    };
-}
-macro_rules! pg_columns {
-    () => {
-        "a.id::text, a.type::text, case when octet_length(a.body::text) <= ? and (? = 0 or a.type = 'kubernetes') then a.body::text end, \
-         a.created_at::bigint, a.last_modified_at::bigint, octet_length(a.body::text)::bigint"
-    };
-}
-const POSTGRES: Statements = Statements {
-    read: concat!("select s.state, ", pg_columns!(), " from (select ", pg_state!(), " as state) s left join accounts a on a.id = ?"),
-    rows: concat!("select ", pg_state!(), ", ", pg_columns!(), " from accounts a"),
-    pre_image: concat!(
-        "select s.state, a.id::text, a.created_at::bigint, a.last_modified_at::bigint from (select ",
-        pg_state!(),
-        " as state) s left join accounts a on a.id = ?"
-    ),
-    check: concat!(
-        "select ",
-        pg_state!(),
-        ", version()::text, (select count(*) from (select id, type, body, created_at, last_modified_at from accounts limit 1) a)"
-    ),
-};
-
-// Clouddriver itself never runs on SQLite; the demonstration's stand-in and tests keep their table there.
-macro_rules! sqlite_columns {
-    () => {
-        "a.id, a.type, case when octet_length(a.body) <= ? and (? = 0 or a.type = 'kubernetes') then a.body end, a.created_at, \
-         a.last_modified_at, octet_length(a.body)"
-    };
-}
-const SQLITE: Statements = Statements {
-    read: concat!("select s.state, ", sqlite_columns!(), " from (select '0/0' as state) s left join accounts a on a.id = ?"),
-    rows: concat!("select '0/0', ", sqlite_columns!(), " from accounts a"),
-    pre_image: "select '0/0', a.id, a.created_at, a.last_modified_at from (select 1) s left join accounts a on a.id = ?",
-    check: "select '0/0', sqlite_version(), (select count(*) from (select id, type, body, created_at, last_modified_at from accounts limit 1))",
-};
 
 /// Which rows a page is of.
 #[derive(Clone, Copy, Default)]
@@ -140,11 +66,7 @@ impl Sql {
     }
 
     fn statements(&self) -> &'static Statements {
-        match self.db.dialect() {
-            Dialect::MySql => &MYSQL,
-            Dialect::Postgres => &POSTGRES,
-            Dialect::Sqlite => &SQLITE,
-        }
+        Statements::of(self.db.dialect())
     }
 
     /// No id on PostgreSQL can hold a NUL, and the server refuses to compare with one.
@@ -215,25 +137,43 @@ impl Sql {
     }
 
     pub(super) async fn page(&self, range: Range<'_>, limit: u32) -> Result<Page, Error> {
-        let limit = i64::from(limit.clamp(1, MAX_ROWS));
+        self.step(false, range, limit.clamp(1, MAX_ROWS)).await
+    }
+
+    /// As [`Sql::page`], without definitions.
+    pub(super) async fn skim(&self, after: Option<&str>, limit: u32) -> Result<Page, Error> {
+        self.step(true, Range { after, ..Range::default() }, limit.clamp(1, MAX_BARE)).await
+    }
+
+    /// `bare`: without definitions.
+    async fn step(&self, bare: bool, range: Range<'_>, limit: u32) -> Result<Page, Error> {
+        let limit = i64::from(limit);
         let mut page = Page::default();
         let (mut large, mut cut) = (0, false);
         let mut last = range.after.map(str::to_owned);
         // Rows behind `last` that no statement can name.
         let mut nameless = 0;
         loop {
-            let rows = self.rows(Range { after: last.as_deref(), ..range }, limit, nameless).await?;
+            let rows = self.rows(bare, Range { after: last.as_deref(), ..range }, limit, nameless).await?;
+            // A statement that began on the primary shows what the primary had then.
+            rows.first().map_or(Ok(()), |row| self.primary(row))?;
             for row in &rows {
                 if large >= PAGE_BYTES {
                     cut = true;
                     break;
                 }
-                self.primary(row)?;
                 page.raw_count += 1;
                 let id = self.id(row)?.ok_or_else(|| self.odd("a row with no id"))?;
                 match &id {
                     Ok(id) => (last, nameless) = (Some(id.clone()), 0),
                     Err(_) => nameless += 1,
+                }
+                if bare {
+                    match id {
+                        Ok(id) => page.bare.push(glimpse(row, id)),
+                        Err(bytes) => page.poison.push(no_text(&bytes)),
+                    }
+                    continue;
                 }
                 match Self::decode(row, id) {
                     Decoded::Row(row) => page.rows.push(row),
@@ -261,8 +201,11 @@ impl Sql {
         }
     }
 
-    async fn rows(&self, range: Range<'_>, limit: i64, skip: i64) -> Result<Vec<Row>, Error> {
-        let mut values = args![ORDINARY_BODY, 1_i64].to_vec();
+    async fn rows(&self, bare: bool, range: Range<'_>, limit: i64, skip: i64) -> Result<Vec<Row>, Error> {
+        let (statement, mut values) = match bare {
+            true => (self.statements().ids, Vec::new()),
+            false => (self.statements().rows, args![ORDINARY_BODY, 1_i64].to_vec()),
+        };
         let mut conditions = Vec::new();
         let ids = [("a.id > ?", range.after), ("a.id <= ?", range.upto)];
         for (condition, id) in ids.into_iter().filter_map(|(condition, id)| Some((condition, id?))) {
@@ -275,7 +218,7 @@ impl Sql {
         }
         let and = if conditions.is_empty() { "" } else { " where " };
         let offset = if skip > 0 { " offset ?" } else { "" };
-        let sql = format!("{}{and}{} order by a.id limit ?{offset}", self.statements().rows, conditions.join(" and "));
+        let sql = format!("{statement}{and}{} order by a.id limit ?{offset}", conditions.join(" and "));
         values.push(limit.into());
         if skip > 0 {
             values.push(skip.into());
@@ -396,6 +339,12 @@ impl Sql {
     fn odd(&self, what: &'static str) -> Error {
         Error::Database(self.db.row_error(sqlx::Error::Protocol(what.into())))
     }
+}
+
+/// A row of which nothing but its id has to be right: what is wrong with the rest is found by whoever reads it.
+fn glimpse(row: &Row, id: String) -> Bare {
+    let other = matches!(row.text(2), Ok(Some(kind)) if kind != "kubernetes");
+    Bare { id, may_be_kubernetes: !other, modified: row.int(3).ok().flatten() }
 }
 
 /// The id as Java would show it, so that patterns can be asked; the reason has its bytes.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::db::{Arg, Row, Tx, listed};
 use super::journal::fresh_generation;
 use super::states::many::enter;
-use super::{Result, Sealed, Shape, Store, hand, tombstones};
+use super::{Result, Sealed, Shape, Store, hand, heads, tombstones};
 use crate::account::{Origin, Status};
 use crate::args;
 use crate::lifecycle::{self, Attempts, Event, State, Step, Wanted};
@@ -75,7 +75,7 @@ pub enum WriteError {
 }
 
 /// What migrating learned of the table.
-fn shape(store: &Store) -> Result<Arc<Shape>> {
+pub(super) fn shape(store: &Store) -> Result<Arc<Shape>> {
     let error = || store.main().row_error(sqlx::Error::Configuration("the tables are not migrated yet".into()));
     store.shape().ok_or_else(error)
 }
@@ -358,11 +358,9 @@ async fn rows(store: &Store, condition: &str, order: &str, values: &[Arg]) -> Re
             let int = |i| row.int(i).map_err(|e| store.main().row_error(e));
             let word = text(6)?;
             let status = word.as_deref().and_then(Status::parse);
-            // A row that was not adopted yet, by the rule of its adoption.
-            let dynamic = int(2)?.map_or(word.is_some(), |d| d != 0);
             Ok(PassRow {
                 name: text(0)?.unwrap_or_default(),
-                origin: text(1)?.as_deref().and_then(Origin::parse).unwrap_or(if dynamic { Origin::Migrated } else { Origin::Agent }),
+                origin: heads::origin(text(1)?.as_deref(), int(2)?, word.is_some()),
                 incarnation: int(3)?,
                 mode: text(4)?.unwrap_or_else(|| "sql".to_owned()),
                 definition: SealedText(text(5)?.unwrap_or_default()),

@@ -9,6 +9,7 @@ mod collation;
 pub mod db;
 pub mod epochs;
 pub mod hand;
+pub mod heads;
 mod introspect;
 pub mod journal;
 pub mod lives;

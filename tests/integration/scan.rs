@@ -5,6 +5,7 @@
 
 mod collations;
 mod edges;
+mod few;
 mod model;
 #[cfg(feature = "failpoints")]
 mod process;

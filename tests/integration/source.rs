@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fairlead::account::Incarnation;
 use fairlead::demo::{Names, Options, StandIn};
-use fairlead::source::{Api, ApiConfig, Error, Page, PreImage, Reading, Source, SourceRow, Sql};
+use fairlead::source::{Api, ApiConfig, Bare, Error, Page, PreImage, Reading, Source, SourceRow, Sql};
 use fairlead::store::db::Db;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -44,6 +44,21 @@ async fn whole_pass(source: &Source, limit: u32) -> (Vec<SourceRow>, Vec<String>
         let page = source.page(after.as_deref(), limit).await.expect("readable");
         assert!(page.raw_count <= limit as usize);
         rows.extend(page.rows);
+        poison.extend(page.poison.into_iter().map(|p| format!("{}: {}", p.id, p.reason)));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return (rows, poison),
+        }
+    }
+}
+
+/// As [`whole_pass`], without definitions.
+async fn whole_skim(source: &Source, limit: u32) -> (Vec<Bare>, Vec<String>) {
+    let (mut rows, mut poison, mut after) = (Vec::new(), Vec::new(), None::<String>);
+    loop {
+        let page = source.skim(after.as_deref(), limit).await.expect("readable");
+        assert!(page.raw_count <= limit as usize && page.rows.is_empty());
+        rows.extend(page.bare);
         poison.extend(page.poison.into_iter().map(|p| format!("{}: {}", p.id, p.reason)));
         match page.next {
             Some(next) => after = Some(next),
@@ -180,6 +195,7 @@ async fn refuses_everything(source: &Source) {
     }
     assert!(matches!(source.check().await, Err(Error::NotPrimary(_))));
     assert!(matches!(source.page(None, 10).await, Err(Error::NotPrimary(_))));
+    assert!(matches!(source.skim(None, 10).await, Err(Error::NotPrimary(_))));
 }
 
 /// A server of its own: `read_only` is global, and the other tests need theirs to be the primary.
@@ -266,15 +282,19 @@ async fn a_pass_sees_each_row_that_was_there_throughout_exactly_once() {
                 n
             });
             let (rows, poison) = whole_pass(&source, 7).await;
+            let (bare, nameless) = whole_skim(&source, 7).await;
             stop.send(true).expect("the storm listens");
             assert!(storm.await.expect("the storm ends") > 0);
-            assert!(poison.is_empty());
-            let mut seen = BTreeMap::<String, usize>::new();
-            for row in &rows {
-                *seen.entry(row.id.clone()).or_default() += 1;
+            assert!(poison.is_empty() && nameless.is_empty());
+            let passes: [Vec<String>; 2] = [rows.into_iter().map(|r| r.id).collect(), bare.into_iter().map(|r| r.id).collect()];
+            for pass in passes {
+                let mut seen = BTreeMap::<String, usize>::new();
+                for id in pass {
+                    *seen.entry(id).or_default() += 1;
+                }
+                assert!(seen.values().all(|n| *n == 1), "{server:?} round {round}: twice");
+                assert!(lasting.iter().all(|id| seen.contains_key(id)), "{server:?} round {round}: missed");
             }
-            assert!(seen.values().all(|n| *n == 1), "{server:?} round {round}: twice");
-            assert!(lasting.iter().all(|id| seen.contains_key(id)), "{server:?} round {round}: missed");
         }
         db.drop_now().await;
     }
@@ -291,6 +311,9 @@ async fn a_pass_follows_the_databases_own_order_of_names() {
         let (rows, _) = whole_pass(&reader(&db), 1).await;
         let seen: BTreeSet<_> = rows.iter().map(|r| r.id.as_str()).collect();
         assert_eq!((rows.len(), seen), (names.len(), names.into_iter().collect()), "{server:?}");
+        let (bare, _) = whole_skim(&reader(&db), 1).await;
+        let same = bare.iter().map(|r| r.id.as_str()).eq(rows.iter().map(|r| r.id.as_str()));
+        assert!(same, "{server:?}: {bare:?}");
         db.drop_now().await;
     }
 }
@@ -315,6 +338,19 @@ async fn a_poison_row_is_reported_and_the_others_go_on() {
         let (rows, poison) = whole_pass(&source, 2).await;
         assert_eq!(rows.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["a", "z"], "{server:?}");
         assert_eq!(poison, ["b: created_at is NULL", "c: the body is NULL", "d: the row has no type"], "{server:?}");
+        // Without definitions nothing is found out about them, and each of them may be an account.
+        put(&db, "e", "aws", "{}", 3).await;
+        let (bare, nameless) = whole_skim(&source, 2).await;
+        let shown: Vec<_> = bare.iter().map(|r| (r.id.as_str(), r.may_be_kubernetes, r.modified)).collect();
+        let wanted = [
+            ("a", true, Some(6)),
+            ("b", true, Some(1)),
+            ("c", true, Some(1)),
+            ("d", true, Some(1)),
+            ("e", false, Some(8)),
+            ("z", true, Some(7)),
+        ];
+        assert_eq!((shown.as_slice(), nameless.len()), (wanted.as_slice(), 0), "{server:?}");
         // Neither there nor absent: nothing may be concluded.
         for name in ["b", "c", "d"] {
             assert!(matches!(source.read(name).await, Ok(Reading::Unknown(_))), "{server:?}: {name}");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fairlead::scan::Report;
+use fairlead::source::Source;
 use tokio_util::sync::CancellationToken;
 
 use super::rig::{World, settings};
@@ -54,6 +55,24 @@ async fn ids(w: &World) -> BTreeSet<String> {
     w.sql.rows("select id from accounts").await.into_iter().map(|mut r| r[0].take().expect("an id")).collect()
 }
 
+/// All ids, each as often as pages without definitions show it; sorted.
+async fn skimmed(w: &World, limit: u32) -> Vec<String> {
+    let r = w.replica(settings(&[])).await;
+    let source = Source::Sql(fairlead::source::Sql::new(r.store.main().clone()));
+    let (mut ids, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = source.skim(after.as_deref(), limit).await.expect("readable");
+        ids.extend(page.bare.into_iter().map(|row| row.id));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    r.store.close().await;
+    ids.sort();
+    ids
+}
+
 async fn mirrored(w: &World) -> BTreeSet<String> {
     w.mirror().await.into_iter().collect()
 }
@@ -72,6 +91,9 @@ async fn whatever_a_database_takes_for_one_name_or_two_and_however_it_sorts_them
         let there = ids(&w).await;
         let n = there.len() as u64;
         assert!(n >= 25, "{column}: {there:?}");
+        for limit in [1, 2, 7] {
+            assert_eq!(skimmed(&w, limit).await, there.iter().cloned().collect::<Vec<_>>(), "{column}: {limit} at a time");
+        }
         let mut settings = settings(&[r"[\s\S]*"]);
         settings.page = 2;
         let r = w.replica(settings.clone()).await;

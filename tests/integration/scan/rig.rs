@@ -186,6 +186,12 @@ impl World {
         all
     }
 
+    /// Replicas that wait for locks for as long as a test may take.
+    pub fn patient(mut self) -> Self {
+        self.config.statement_timeout = SOON;
+        self
+    }
+
     pub fn word(&self) -> &'static str {
         self.server.as_ref().map_or("sqlite", |s| s.server.word())
     }
