@@ -48,8 +48,8 @@ lint: ## Format, clippy with warnings denied, dependencies
 	$(STEP) "rustfmt: fuzz targets" cargo fmt --check --manifest-path fuzz/Cargo.toml
 	$(STEP) "clippy" cargo clippy --locked --all-targets --all-features -- -D warnings
 	$(STEP) "price bench: format, clippy, tests" scripts/price.sh check
-	$(STEP) "crowd bench: format, clippy, tests" scripts/crowd.sh check
-	$(STEP) "scan bench: format, clippy, tests" scripts/scan.sh check
+	$(STEP) "crowd bench: format, clippy, tests" scripts/bench.sh crowd check
+	$(STEP) "scan bench: format, clippy, tests" scripts/bench.sh scan check
 	$(STEP) "cargo deny: bans, licences, sources" cargo deny --locked check bans licenses sources
 	$(STEP) "cargo deny: advisories" scripts/advisories.sh
 	$(STEP) "cargo machete: unused dependencies" cargo machete
@@ -89,11 +89,11 @@ bench-proxy: build ## Measure: what the proxy costs, beside nginx and HAProxy (d
 
 .PHONY: bench-agents
 bench-agents: build databases ## Measure: what agents cost, ten thousand of them and as many accounts (docs/performance.md)
-	$(STEP) "crowd" bash -c 'eval "$$(tests/databases.sh env)"; exec scripts/crowd.sh run'
+	$(STEP) "crowd" bash -c 'eval "$$(tests/databases.sh env)"; exec scripts/bench.sh crowd run'
 
 .PHONY: bench-scan
 bench-scan: build databases ## Measure: what the scanner costs, with a million rows in Clouddriver's table (docs/performance.md)
-	$(STEP) "scan" bash -c 'eval "$$(tests/databases.sh env)"; exec scripts/scan.sh run'
+	$(STEP) "scan" bash -c 'eval "$$(tests/databases.sh env)"; exec scripts/bench.sh scan run'
 
 .PHONY: profile
 profile: ## Where the proxy spends its time under load (docs/performance.md)
