@@ -3,6 +3,8 @@
 //! Level-triggered: the same question may be asked at any time, and asked twice it has the same answer. A plan is worth something only
 //! while the row is as it was read: what is written of it is written by compare-and-set.
 
+mod own;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +131,7 @@ fn plan_status(s: &Sight<'_>) -> Plan {
         return Plan { next: write(event, Extra::default()), ..Plan::default() };
     }
     if !state.dynamic {
-        return plan_static(s);
+        return own::plan(s);
     }
     match state.status {
         Status::Inactive => Plan { let_go: strays(s, |_| true), next: tell_namesakes(s), ..Plan::default() },
@@ -400,52 +402,6 @@ fn upkeep(row: &StateRow, connections: i64, learned: Option<crate::store::states
         return Next::Nothing;
     }
     Next::Write(None, Box::new(Extra { due: Due::Never, connections: Some(connections), learned, message, ..Extra::default() }))
-}
-
-fn plan_static(s: &Sight<'_>) -> Plan {
-    let (row, limits) = (s.row, s.limits);
-    let having: Vec<Arc<Agent>> = s.holders.iter().filter(|a| is_static(a, &row.name)).cloned().collect();
-    let all = standing(s, &having);
-    let mut plan = Plan { roles: roles(s, &all.good), ..Plan::default() };
-    plan.refused = all.refused.iter().map(|(a, why)| (a.session.agent.clone(), why.clone())).collect();
-    let connections = i64::try_from(all.good.len()).unwrap_or(i64::MAX);
-    if let Some(good) = all.good.first() {
-        let learned = held(good, &row.name).and_then(|h| h.facts.as_deref()).map(identity::learned);
-        let learned = learned.filter(|l| *l != row.learned && !l.host.is_empty());
-        plan.next = if row.state.status == Status::Active {
-            upkeep(row, connections, learned, plan.refused.first().map(|(_, why)| why.clone()))
-        } else {
-            write(Event::Back, Extra { due: Due::Never, connections: Some(connections), learned, ..Extra::default() })
-        };
-        return plan;
-    }
-    if let (Some((_, why)), false) = (all.failed.first(), all.coming) {
-        if row.state.status != Status::Failed {
-            let text = format!("the cluster does not let the agent in: {why}");
-            let extra = Extra { message: Message::Set(text), due: Due::Never, connections: Some(0), ..Extra::default() };
-            plan.next = write(Event::ClusterLost, extra);
-        }
-        return plan;
-    }
-    if row.state.status == Status::Orphaned {
-        let since = u64::try_from(row.now - row.since.unwrap_or(row.now)).unwrap_or(0);
-        let left = limits.cleanup.saturating_sub(Duration::from_millis(since));
-        plan.next = match (left.is_zero(), row.due) {
-            (true, _) => write(Event::Abandoned, Extra::default()),
-            (false, Some(due)) if due > row.now => Next::Nothing,
-            (false, _) => Next::Later(left),
-        };
-        return plan;
-    }
-    plan.missing = true;
-    if s.missing.is_some_and(|since| since >= limits.grace) {
-        let text = "no agent that has it in its configuration is connected".to_owned();
-        let extra = Extra { message: Message::Set(text), due: Due::In(limits.cleanup), connections: Some(0), ..Extra::default() };
-        plan.next = write(Event::NoAgentLeft, extra);
-    } else if row.connections != 0 {
-        plan.next = Next::Write(None, Box::new(Extra { due: Due::Never, connections: Some(0), ..Extra::default() }));
-    }
-    plan
 }
 
 /// Whether a definition that was planned for a row in one state is still to be sent, now that the row may be in another: of the same

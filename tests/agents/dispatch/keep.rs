@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fairlead::account::Status;
-use fairlead::channel::{Failure, HeldState, Reason};
+use fairlead::channel::{Failure, Held, HeldState, Reason};
 use fairlead::dispatch::Limits;
 use fairlead::lifecycle::Event;
 use fairlead::store::states::StateRow;
@@ -251,6 +251,35 @@ async fn static_accounts_come_with_a_registration_and_go_after_the_cleanup_time(
             rig.place.word()
         );
         assert!(fairlead::store::tombstones::of(&rig.store, &["s"]).await.expect("read").is_empty());
+        rig.done().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_agents_configuration_says_anew_of_its_account_is_what_its_row_says() {
+    for place in places::all("anew").await {
+        let rig = Rig::on(place, limits()).await;
+        let says = |role: &str, state| Held {
+            properties: Some(format!("{{\"permissions\":{{\"READ\":[\"{role}\"]}}}}").into()),
+            ..configured(state, cluster("c"))
+        };
+        let row_says = |role: &'static str, zone: &'static str| {
+            move |r: &StateRow| r.props.as_deref().is_some_and(|p| p.contains(role)) && r.zone.as_deref() == Some(zone)
+        };
+        rig.agents.connect("a1", "z1", &[("s", says("dev", HeldState::Standby))]);
+        rig.until("it enters", "s", row_says("dev", "z1")).await;
+        // Read again: other roles in the same zone, then another zone too.
+        rig.agents.connect("a1", "z1", &[("s", says("ops", HeldState::Standby))]);
+        rig.until("its roles are new", "s", row_says("ops", "z1")).await;
+        rig.agents.connect("a1", "z2", &[("s", says("all", HeldState::Standby))]);
+        rig.until("and its zone", "s", row_says("all", "z2")).await;
+        // One that is refused says nothing of it.
+        let foreign = Held { properties: Some("{\"permissions\":{}}".into()), ..configured(HeldState::Standby, cluster("other")) };
+        rig.agents.connect("b1", "z3", &[("s", foreign)]);
+        rig.until("it is refused", "s", |r| r.error_message.is_some()).await;
+        rig.rest().await;
+        let row = rig.row("s").await.expect("there");
+        assert!(row_says("all", "z2")(&row) && row.state.status == Status::Active, "{}: {row:?}", rig.place.word());
         rig.done().await;
     }
 }
