@@ -23,7 +23,7 @@ pub struct Sight<'a> {
     pub zone: Vec<Arc<Agent>>,
     /// Who has an account of this name, the first to connect first.
     pub holders: Vec<Arc<Agent>>,
-    /// One agent of each zone that has one (the first, and after failed attempts each in turn), where the row has no zone or only one that was found.
+    /// The first agent of each zone that has one, where the row has no zone or only one that was found.
     pub firsts: Vec<Arc<Agent>>,
     /// The operation that the row names is under way in this process.
     pub under_way: bool,
@@ -223,11 +223,6 @@ fn targets(s: &Sight<'_>) -> Vec<Arc<Agent>> {
     all
 }
 
-/// Which agent of a zone is asked after so many failed attempts: one that cannot have an account does not keep it from those that can.
-pub(super) fn in_turn(zone: &[Arc<Agent>], failed: i64) -> Option<&Arc<Agent>> {
-    zone.get(usize::try_from(failed).unwrap_or(0) % zone.len().max(1))
-}
-
 fn offer(s: &Sight<'_>) -> Plan {
     let row = s.row;
     let let_go = match &row.zone {
@@ -237,7 +232,7 @@ fn offer(s: &Sight<'_>) -> Plan {
     if after(row).is_some() {
         return Plan { let_go, ..Plan::default() };
     }
-    let agents = if row.zone.is_some() { in_turn(&s.zone, row.failed_count).cloned().into_iter().collect() } else { s.firsts.clone() };
+    let agents = if row.zone.is_some() { s.zone.first().cloned().into_iter().collect() } else { s.firsts.clone() };
     if !agents.is_empty() {
         return Plan { let_go, next: Next::Offer(agents), ..Plan::default() };
     }

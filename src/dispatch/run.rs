@@ -197,10 +197,7 @@ impl Dispatch {
         let mut roles: HashMap<_, Told<bool>> = HashMap::new();
         let mut backs = Together::default();
         for row in rows.drain(..) {
-            let plan = self.plan(&row, || match row.failed_count {
-                0 => firsts.get_or_init(|| self.ones(0)).clone(),
-                failed => self.ones(failed),
-            });
+            let plan = self.plan(&row, || firsts.get_or_init(|| self.firsts()).clone());
             let name: Arc<str> = row.name.as_str().into();
             self.remember(&name, &row, &plan);
             for (agent, generation) in plan.let_go {
@@ -264,9 +261,9 @@ impl Dispatch {
         Ok(Places::new(all, taken, waiting))
     }
 
-    /// One agent of each zone, after so many failed attempts.
-    fn ones(&self, failed: i64) -> Vec<Arc<Agent>> {
-        self.agents.zones().iter().filter_map(|zone| plan::in_turn(&self.agents.of_zone(zone), failed).cloned()).collect()
+    /// The first agent of each zone.
+    fn firsts(&self) -> Vec<Arc<Agent>> {
+        self.agents.zones().iter().filter_map(|zone| self.agents.of_zone(zone).into_iter().next()).collect()
     }
 
     fn plan(&self, row: &StateRow, firsts: impl FnOnce() -> Vec<Arc<Agent>>) -> Plan {

@@ -212,20 +212,3 @@ async fn a_round_that_no_zone_wins_is_one_attempt_whose_message_names_each_zones
     assert_eq!((rig.agents.count("add x"), row.zone), (6, None));
     rig.done().await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_that_cannot_have_an_account_does_not_keep_it_from_another_of_its_zone() {
-    for zone in [Some("z1"), None] {
-        let rig = Rig::new().await;
-        // The network lets the first one of the zone through to no cluster.
-        rig.agents.script("a1", |_, order| if order == "add" { Reply::Fail("no way there".into()) } else { Reply::Reach(cluster("c")) });
-        rig.agents.connect("a1", "z1", &[]);
-        rig.agents.connect("a2", "z1", &[]);
-        rig.enter("x", zone, Status::ToMigrate).await;
-        let row = rig.becomes("x", Status::Active).await;
-        assert_eq!((row.zone.as_deref(), row.failed_count), (Some("z1"), 0));
-        rig.having("x", &["a2*"]).await;
-        assert_eq!(rig.seen("x").await, ["TO_MIGRATE", "ACTIVATING", "FAILED", "TO_MIGRATE", "ACTIVATING", "ACTIVE"], "{zone:?}");
-        rig.done().await;
-    }
-}
