@@ -1,4 +1,4 @@
-//! The plain client: reads the same columns of the same rows in the same pages, and does nothing with them.
+//! The plain client: reads the same rows in pages of the same size, all with their definitions, and does nothing with them.
 
 use sqlx::Row as _;
 use tokio::sync::watch;
