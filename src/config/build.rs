@@ -139,6 +139,7 @@ fn interceptor(reader: &mut Reader<'_>) -> Interceptor {
         max_wait_fail,
         inspection_limit: usize::try_from(inspection_limit).unwrap_or(usize::MAX),
         deny: Deny { fields, action },
+        spool_dir: Some(state_dir.clone().unwrap_or_else(|| std::env::temp_dir().join("fairlead"))),
         state_dir,
         unknown_outcome_window,
     }

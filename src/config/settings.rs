@@ -227,8 +227,11 @@ pub struct Interceptor {
     pub inspection_limit: usize,
     /// `deny`.
     pub deny: Deny,
-    /// `stateDir`: where a change that could not be journalled before the first epoch is remembered.
+    /// `stateDir`: where is remembered that changes passed before the first epoch.
     pub state_dir: Option<PathBuf>,
+    /// Where a change is noted that leaves before it is journalled: `stateDir`, else a folder in the system's for temporary files; `None`:
+    /// nowhere.
+    pub spool_dir: Option<PathBuf>,
     /// `unknownOutcomeWindow` (15 min), called G: how long a change of unknown outcome is looked after.
     pub unknown_outcome_window: Duration,
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -20,6 +21,7 @@ use super::handle::{Breaker, write_marker};
 use super::metrics::Metrics;
 use super::registry::Registry;
 use super::settle::Settled;
+use super::spool::{Noted, Spool};
 use crate::config::Interceptor;
 use crate::source::Source;
 use crate::store::Store;
@@ -54,6 +56,8 @@ pub struct Engine {
     pub(super) unjournalled: AtomicI64,
     /// A change was forwarded that nothing remembers.
     pub(super) lost: AtomicBool,
+    /// What left before it was journalled, on disk.
+    pub(super) spool: Arc<Spool>,
     pub(super) sweep: SweepBell,
     pub(super) drift: AtomicU64,
     /// A pass is under way.
@@ -123,9 +127,11 @@ impl Engine {
         control: tokio::runtime::Handle,
         cancel: CancellationToken,
     ) -> Arc<Self> {
+        let spool = Arc::new(Spool::new(settings.spool_dir.clone()));
         Arc::new(Self {
             store,
             source,
+            spool,
             settings,
             max_deletes,
             replica,
@@ -216,6 +222,30 @@ impl Engine {
             }
             Err(_) => false,
         }
+    }
+
+    /// Begins to note on disk a change that may leave before it is journalled.
+    pub(super) fn begin_to_note(&self, change: Noted) -> JoinHandle<bool> {
+        let spool = self.spool.clone();
+        self.control.spawn_blocking(move || spool.note(change))
+    }
+
+    /// Waits until the change is noted, so that it may leave. What cannot be noted until then is a gap, should this process die.
+    pub(super) async fn is_noted(&self, id: Ulid, noting: JoinHandle<bool>, until: tokio::time::Instant) {
+        if !matches!(tokio::time::timeout_at(until, noting).await, Ok(Ok(true))) {
+            let spool = self.spool.clone();
+            self.control.spawn_blocking(move || spool.spoil());
+        }
+        // Journalled while it was noted: nobody else says so any more.
+        if self.registry.get(&id).is_none_or(|own| own.journalled || own.known == Known::Refused) {
+            self.noted_is_over(id);
+        }
+    }
+
+    /// It is journalled, or was not done: what was noted of it counts no more.
+    pub(super) fn noted_is_over(&self, id: Ulid) {
+        let spool = self.spool.clone();
+        self.control.spawn_blocking(move || spool.done(&id.to_string()));
     }
 
     /// Takes the marker's time, if there is one; see [`Engine::drop_marker`].

@@ -10,7 +10,8 @@ use tracing::{info, warn};
 use ulid::Ulid;
 
 use super::engine::Engine;
-use crate::store::epochs;
+use super::spool;
+use crate::store::{epochs, journal};
 
 /// Connections for intents that are kept ready: account changes are few, and often come in pairs.
 const READY: usize = 2;
@@ -59,11 +60,59 @@ impl Engine {
             self.metrics.gaps.inc();
             warn!("account changes passed before the database was there: a pass over everything looks after them");
         }
+        self.take_over_notes().await?;
+        self.begin_notes(&id).await;
         // The first change must not wait for them.
         let _ = tokio::time::timeout(self.replica.heartbeat, self.store.ready_intents(READY)).await;
         self.registered.store(true, Ordering::Release);
         info!(epoch = id, replica = self.replica.id, "registered");
         Ok(())
+    }
+
+    /// Journals what processes that died on this host had forwarded and not journalled. Where a file tells everything, its epoch leaves no
+    /// gap: unless the database remembers less of it than was acknowledged.
+    async fn take_over_notes(&self) -> crate::store::Result<()> {
+        let Some(dir) = self.settings.spool_dir.clone() else { return Ok(()) };
+        let found = self.control.spawn_blocking(move || spool::leftovers(&dir)).await.unwrap_or_default();
+        for left in found {
+            // Another database's, or one that was looked after long ago.
+            let Some(beat) = epochs::left_beat(self.store.main(), &left.epoch).await? else { continue };
+            let Ok(Ok(Some(left))) = self.control.spawn_blocking(move || left.hold()).await else { continue };
+            for change in &left.changes {
+                journal::insert_noted(self.store.main(), &left.new_intent(change), change.age_ms()).await?;
+                journal::mark_late(self.store.main(), &change.id).await?;
+            }
+            let all = left.whole && (left.beat..=left.beat + 1).contains(&beat);
+            if all {
+                epochs::forget_life(self.store.main(), &left.epoch, beat).await?;
+            }
+            info!(
+                epoch = left.epoch,
+                changes = left.changes.len(),
+                all,
+                "a process that died here had noted what it had not journalled: it is journalled now"
+            );
+            let _ = self.control.spawn_blocking(move || left.remove()).await;
+        }
+        Ok(())
+    }
+
+    async fn begin_notes(&self, epoch: &str) {
+        let (spool, epoch) = (self.spool.clone(), epoch.to_owned());
+        let begun = self.control.spawn_blocking(move || spool.begin(&epoch)).await;
+        if let Ok(Err(e)) = begun {
+            warn!(error = %e, "no change can be noted on disk while the journal is slow: set interceptor.stateDir to a folder that can be written");
+        }
+    }
+
+    /// Keeps the notes as true as the database.
+    async fn note_beat(&self, beat: i64, nothing_missed: bool) {
+        if nothing_missed && self.spool.is_spoilt() && self.settings.spool_dir.is_some() {
+            let epoch = self.epoch();
+            self.begin_notes(&epoch).await;
+        }
+        let spool = self.spool.clone();
+        drop(tokio::time::timeout(self.replica.heartbeat, self.control.spawn_blocking(move || spool.beat(beat))).await);
     }
 
     async fn keep_alive(&self, beat: &mut i64) -> crate::store::Result<()> {
@@ -78,6 +127,7 @@ impl Engine {
         match epochs::beat(self.store.main(), &id, *beat, nothing_missed).await {
             Ok(true) => {
                 *beat += 1;
+                self.note_beat(*beat, nothing_missed).await;
                 Ok(())
             }
             Ok(false) => match epochs::remembered_beat(self.store.main(), &id).await? {
@@ -110,6 +160,7 @@ impl Engine {
         warn!(reason = why, "a new epoch begins; a pass over everything looks after the gap");
         let id = Ulid::generate().to_string();
         epochs::open(self.store.main(), &id, &self.replica.id).await?;
+        self.begin_notes(&id).await;
         self.set_epoch(id);
         *beat = 0;
         Ok(())
@@ -125,8 +176,12 @@ impl Engine {
             warn!("not every account change is journalled: the next replica looks after the gap");
             return;
         }
-        if let Err(e) = epochs::close(self.store.main(), &self.epoch()).await {
-            warn!(error = %e, "the epoch cannot be closed: the next replica looks after the gap");
+        match epochs::close(self.store.main(), &self.epoch()).await {
+            Ok(()) => {
+                let spool = self.spool.clone();
+                let _ = self.control.spawn_blocking(move || spool.end()).await;
+            }
+            Err(e) => warn!(error = %e, "the epoch cannot be closed: the next replica looks after the gap"),
         }
     }
 }

@@ -13,6 +13,7 @@ use ulid::Ulid;
 
 use super::decide::Known;
 use super::engine::Engine;
+use super::spool::Noted;
 use super::{Announced, Change, Journal, Outcome, Refusal, Ticket, Verdict};
 use crate::config::FailurePolicy;
 use crate::source::PreImage as SourcePreImage;
@@ -22,6 +23,8 @@ use crate::store::journal::{self, NewIntent, PreImageFrom};
 const BREAKER_MISSES: u32 = 5;
 /// How long it is skipped.
 const BREAKER_PAUSE: Duration = Duration::from_secs(1);
+/// The part of the wait for the journal after which a change is noted on disk as well.
+const NOTED_AFTER: f64 = 0.3;
 /// What a change may take between its announcement and its first byte, at most: longer than any connect, far shorter than the window
 /// after which others give an unknown outcome up.
 const FORWARD_SLACK: Duration = Duration::from_secs(30);
@@ -71,6 +74,8 @@ impl Journal for Handle {
             }
             // Not even memory is left: the epoch itself becomes the gap.
             e.lost.store(true, Ordering::Release);
+            let spool = e.spool.clone();
+            e.control.spawn_blocking(move || spool.spoil());
             e.metrics.forgotten.inc();
             error!(name = change.name, method = change.method.as_str(), "too many open changes: forwarded without being remembered");
             return Ok(OpenChange { engine: e.clone(), id: None, deadline: self.slack(), at: std::time::Instant::now() });
@@ -78,13 +83,34 @@ impl Journal for Handle {
         let id = change.id;
         let at = std::time::Instant::now();
         let guard = OpenChange { engine: e.clone(), id: Some(id), deadline: self.slack(), at };
-        let (done, journalled) = oneshot::channel();
+        let (done, mut journalled) = oneshot::channel();
+        let (late, until) = (Noted::now(&change), tokio::time::Instant::from_std(at + self.max_wait()));
         e.control.spawn(write_intent(e.clone(), change, done));
         let skip = policy == FailurePolicy::Ignore && e.breaker.is_open();
-        let in_time = !skip && matches!(tokio::time::timeout(self.max_wait(), journalled).await, Ok(Ok(())));
+        // Noted so early that the disk has it when the wait is over.
+        let first = match policy {
+            FailurePolicy::Ignore => self.max_wait().mul_f64(NOTED_AFTER),
+            FailurePolicy::Fail => self.max_wait(),
+        };
+        let mut heard = if skip { None } else { tokio::time::timeout(first, &mut journalled).await.ok() };
+        let mut noting = None;
+        if !matches!(heard, Some(Ok(()))) && policy == FailurePolicy::Ignore {
+            noting = Some(e.begin_to_note(late));
+            if !skip && heard.is_none() {
+                heard = tokio::time::timeout_at(until, &mut journalled).await.ok();
+            }
+        }
+        let in_time = matches!(heard, Some(Ok(())));
         e.metrics.journal_wait.observe(at.elapsed().as_secs_f64());
         if in_time {
             e.breaker.hit();
+            if let Some(noting) = noting {
+                let e = e.clone();
+                e.control.clone().spawn(async move {
+                    let _ = noting.await;
+                    e.noted_is_over(id);
+                });
+            }
             return Ok(guard);
         }
         e.breaker.miss();
@@ -103,6 +129,10 @@ impl Journal for Handle {
         if own.is_some_and(|o| o.late) {
             e.metrics.late.inc();
             warn!(intent = %id, waited_ms = at.elapsed().as_millis(), "the journal did not answer in time: the change is forwarded and will be settled");
+        }
+        if let Some(noting) = noting {
+            // Where this thread itself stood still, the disk had no time yet.
+            e.is_noted(id, noting, until.max(tokio::time::Instant::now() + self.max_wait().mul_f64(NOTED_AFTER))).await;
         }
         Ok(guard)
     }
@@ -171,6 +201,7 @@ async fn write_intent(engine: Arc<Engine>, change: Change, done: oneshot::Sender
             () = engine.cancel.cancelled() => return,
         }
     }
+    engine.noted_is_over(id);
     let _ = done.send(());
 }
 
@@ -206,6 +237,8 @@ impl OpenChange {
         let Some(own) = engine.registry.finish(&id, verdict) else { return };
         crate::crash_point!("outcome-known");
         if own.known == Known::Refused {
+            // Nothing was done, so nothing has to be known of it.
+            engine.noted_is_over(id);
             // One that is still being written is ended by its writer.
             if own.journalled {
                 let control = engine.control.clone();

@@ -20,6 +20,7 @@ mod pass;
 mod recover;
 pub mod registry;
 pub mod settle;
+mod spool;
 pub mod take;
 
 pub use change::{Announced, Change, Journal, Method, Outcome, Refusal, Ticket, Verdict};

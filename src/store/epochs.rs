@@ -80,6 +80,22 @@ pub async fn remembered_beat(db: &Db, id: &str) -> Result<Option<i64>> {
     first_int(db, &db.fetch("select beat from fairlead_epochs where id = ? and state = 'open'", args![id]).await?)
 }
 
+/// The last beat that the database remembers of a life that another process led: open still, or a gap by now. `None`: it knows of no such.
+///
+/// # Errors
+/// The database's.
+pub async fn left_beat(db: &Db, id: &str) -> Result<Option<i64>> {
+    first_int(db, &db.fetch("select beat from fairlead_epochs where id = ?", args![id]).await?)
+}
+
+/// Forgets a life of which everything is journalled: it leaves no gap, unless its row has changed.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_life(db: &Db, id: &str, beat: i64) -> Result<()> {
+    db.exec("delete from fairlead_epochs where id = ? and beat = ?", args![id, beat]).await.map(drop)
+}
+
 /// Marks this replica's own epoch as one that left a gap (changes passed that it cannot remember).
 ///
 /// # Errors

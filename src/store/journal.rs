@@ -153,6 +153,19 @@ pub async fn insert_intent(db: &Db, intent: &NewIntent, from: &PreImageFrom) -> 
     written.map(drop)
 }
 
+/// Writes an intent whose change left `age_ms` ago, and of whose pre-image nothing is known. Written already, it changes nothing.
+///
+/// # Errors
+/// The database's. After an unclear one, write it again.
+pub async fn insert_noted(db: &Db, intent: &NewIntent, age_ms: i64) -> Result<()> {
+    let sql = format!(
+        "insert into fairlead_intents (id, name_key, method, epoch, created_ms, pre_state) values (?, ?, ?, ?, {{now}} - ?, 'unknown'){}",
+        ignore_duplicate(db.dialect())
+    );
+    let values = args![&intent.id, intent.name.clone(), intent.method, &intent.epoch, age_ms];
+    db.exec_dynamic(&sql, values).await.map(drop)
+}
+
 async fn insert_plain(db: &Db, values: &[Arg]) -> Result<u64> {
     let sql = match ignore_duplicate(db.dialect()) {
         s if s.contains("duplicate key") => {

@@ -432,6 +432,8 @@ fn launch(setup: &Setup, folder: &Path) -> Process {
     for (key, _) in std::env::vars().filter(|(k, _)| k.starts_with("FAIRLEAD_") || k.starts_with("KUBESVC_")) {
         command.env_remove(key);
     }
+    // What it notes there is for its own next life.
+    command.env("TMPDIR", folder);
     if let Some(points) = &setup.failpoints {
         command.env("FAILPOINTS", points);
     }

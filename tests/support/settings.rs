@@ -15,6 +15,7 @@ pub fn interceptor() -> Interceptor {
         inspection_limit: 1 << 20,
         deny: Deny { fields: vec![], action: DenyAction::Warn },
         state_dir: None,
+        spool_dir: None,
         unknown_outcome_window: Duration::from_secs(900),
     }
 }
