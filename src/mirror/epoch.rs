@@ -100,16 +100,26 @@ impl Engine {
     async fn begin_notes(&self, epoch: &str) {
         let (spool, epoch) = (self.spool.clone(), epoch.to_owned());
         let begun = self.control.spawn_blocking(move || spool.begin(&epoch)).await;
-        if let Ok(Err(e)) = begun {
-            warn!(error = %e, "no change can be noted on disk while the journal is slow: set interceptor.stateDir to a folder that can be written");
+        match begun {
+            // Told once, and tried at each beat.
+            Ok(Err(e)) if !self.spool.is_told() => {
+                warn!(error = %e, "no change can be noted on disk while the journal is slow: set interceptor.stateDir to a folder that can be written");
+            }
+            _ => {}
         }
     }
 
     /// Keeps the notes as true as the database.
-    async fn note_beat(&self, beat: i64, nothing_missed: bool) {
-        if nothing_missed && self.spool.is_spoilt() && self.settings.spool_dir.is_some() {
+    async fn note_beat(&self, beat: i64) {
+        let nothing_missed = || self.unjournalled.load(Ordering::Acquire) == 0;
+        if nothing_missed() && self.spool.is_spoilt() {
             let epoch = self.epoch();
             self.begin_notes(&epoch).await;
+            // One that left in between is not in it. One that cannot be noted and is not counted yet spoils it when it is.
+            if !nothing_missed() {
+                let spool = self.spool.clone();
+                let _ = self.control.spawn_blocking(move || spool.spoil()).await;
+            }
         }
         let spool = self.spool.clone();
         drop(tokio::time::timeout(self.replica.heartbeat, self.control.spawn_blocking(move || spool.beat(beat))).await);
@@ -127,7 +137,7 @@ impl Engine {
         match epochs::beat(self.store.main(), &id, *beat, nothing_missed).await {
             Ok(true) => {
                 *beat += 1;
-                self.note_beat(*beat, nothing_missed).await;
+                self.note_beat(*beat).await;
                 Ok(())
             }
             Ok(false) => match epochs::remembered_beat(self.store.main(), &id).await? {

@@ -131,8 +131,7 @@ impl Journal for Handle {
             warn!(intent = %id, waited_ms = at.elapsed().as_millis(), "the journal did not answer in time: the change is forwarded and will be settled");
         }
         if let Some(noting) = noting {
-            // Where this thread itself stood still, the disk had no time yet.
-            e.is_noted(id, noting, until.max(tokio::time::Instant::now() + self.max_wait().mul_f64(NOTED_AFTER))).await;
+            e.is_noted(id, noting, until, self.max_wait().mul_f64(NOTED_AFTER)).await;
         }
         Ok(guard)
     }

@@ -84,6 +84,8 @@ pub(super) struct Spool {
     open: Mutex<Option<Open>>,
     /// Something left that the file does not tell.
     spoilt: AtomicBool,
+    /// That no file can be made was told.
+    told: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -147,7 +149,13 @@ impl Spool {
         new.begin()?;
         *open = Some(new);
         self.spoilt.store(false, Ordering::Release);
+        self.told.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether this was asked before, since the last file was made.
+    pub(super) fn is_told(&self) -> bool {
+        self.told.swap(true, Ordering::AcqRel)
     }
 
     /// Whether something left that it does not tell, so that it has to be begun anew.
