@@ -24,6 +24,8 @@ pub mod channel;
 pub mod config;
 pub mod demo;
 pub mod dispatch;
+#[doc(hidden)]
+pub mod failpoint;
 pub mod inspect;
 pub mod intercept;
 pub mod lifecycle;

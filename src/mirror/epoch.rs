@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use ulid::Ulid;
 
 use super::engine::Engine;
-use super::spool;
+use super::spool::{self, Leftover, Noted};
 use crate::store::{epochs, journal};
 
 /// Connections for intents that are kept ready: account changes are few, and often come in pairs.
@@ -78,11 +78,17 @@ impl Engine {
             // Another database's, or one that was looked after long ago.
             let Some(beat) = epochs::left_beat(self.store.main(), &left.epoch).await? else { continue };
             let Ok(Ok(Some(left))) = self.control.spawn_blocking(move || left.hold()).await else { continue };
+            let mut all = left.whole && (left.beat..=left.beat + 1).contains(&beat);
             for change in &left.changes {
-                journal::insert_noted(self.store.main(), &left.new_intent(change), change.age_ms()).await?;
-                journal::mark_late(self.store.main(), &change.id).await?;
+                match self.take_over(&left, change).await {
+                    Err(e) if e.is_transient() => return Err(e),
+                    Err(e) => {
+                        all = false;
+                        warn!(error = %e, intent = change.id, "a noted change cannot be journalled: its epoch leaves a gap");
+                    }
+                    Ok(()) => {}
+                }
             }
-            let all = left.whole && (left.beat..=left.beat + 1).contains(&beat);
             if all {
                 epochs::forget_life(self.store.main(), &left.epoch, beat).await?;
             }
@@ -95,6 +101,11 @@ impl Engine {
             let _ = self.control.spawn_blocking(move || left.remove()).await;
         }
         Ok(())
+    }
+
+    async fn take_over(&self, left: &Leftover, change: &Noted) -> crate::store::Result<()> {
+        journal::insert_noted(self.store.main(), &left.new_intent(change), change.age_ms()).await?;
+        journal::mark_late(self.store.main(), &change.id).await
     }
 
     async fn begin_notes(&self, epoch: &str) {

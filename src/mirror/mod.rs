@@ -10,9 +10,6 @@ pub mod change;
 pub mod decide;
 pub mod engine;
 mod epoch;
-#[cfg(feature = "failpoints")]
-#[doc(hidden)]
-pub mod failpoint;
 pub mod handle;
 mod many;
 pub mod metrics;
@@ -34,17 +31,6 @@ pub const MARKER: &str = "fairlead-gap";
 
 /// Readings after which an acknowledged change that nothing explains waits for a sweep.
 pub const LADDER_STEPS: u32 = engine::LADDER.len() as u32;
-
-/// A step at which tests end the process (`FAILPOINTS=name=return`), hold it (`FAILPOINTS=name=return(FILE)`, see [`failpoint`]) or let
-/// it panic (`FAILPOINTS=name=panic`). Nothing without the feature.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! crash_point {
-    ($name:literal) => {
-        #[cfg(feature = "failpoints")]
-        $crate::mirror::failpoint::meet($name)
-    };
-}
 
 /// The names of all crash points of the mirror, in the order in which a change meets them.
 pub const CRASH_POINTS: [&str; 7] =

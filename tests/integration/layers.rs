@@ -25,7 +25,7 @@ fn used(text: &str, start: &str) -> BTreeSet<String> {
 fn part_of(name: &str) -> &str {
     match name {
         "args" => "store",
-        "crash_point" => "mirror",
+        "crash_point" => "failpoint",
         name => name,
     }
 }

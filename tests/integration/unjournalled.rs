@@ -142,3 +142,22 @@ async fn does_not_believe_a_database_that_went_back(server: Server) {
 async fn where_the_database_remembers_less_than_it_acknowledged_a_killed_process_leaves_a_gap() {
     tokio::join!(does_not_believe_a_database_that_went_back(Server::MariaDb), does_not_believe_a_database_that_went_back(Server::Postgres));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_note_that_the_database_does_not_take_holds_up_nothing() {
+    let mut w = World::new(Server::Postgres, "odd", Duration::from_secs(3)).await;
+    w.hang_and_kill_after(&[("POST", "posted")]).await;
+    let files: Vec<_> = std::fs::read_dir(w.state.path()).expect("the folder").flatten().map(|file| file.path()).collect();
+    let [file] = files.as_slice() else { panic!("one file for one life: {files:?}") };
+    // Before the other one. No text of PostgreSQL's holds a NUL.
+    let odd = r#"{"change":{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","method":"POST","name":"a\u0000b","at":0}}"#;
+    let text = std::fs::read_to_string(file).expect("text");
+    let (first, rest) = text.split_once('\n').expect("lines");
+    std::fs::write(file, format!("{first}\n{odd}\n{rest}")).expect("written");
+    w.go_on().await;
+    eventually("the other one is journalled", SOON, async || (w.mirror().await == ["posted"]).then_some(())).await;
+    w.change("POST", "later").await;
+    eventually("what is lost is a gap", SOON, async || w.fairlead.metric("fairlead_mirror_gaps_total").await.filter(|n| *n > 0.0)).await;
+    w.rest().await;
+    assert_eq!(w.mirror().await, ["later", "posted"]);
+}
