@@ -402,7 +402,7 @@ fn a_client_that_takes_nothing_of_its_answer_by_http_2_is_given_up() {
 fn the_time_for_all_of_a_request_holds_by_http_2_too() {
     // `:status: 504` is no word of HPACK's own, but begins with the name.
     const OTHER: u8 = 0x48;
-    let soon = Duration::from_millis(300);
+    let soon = Duration::from_secs(1);
     for begins in [false, true] {
         let origin = Origin::start(move |mut wire| {
             wire.message().unwrap();
