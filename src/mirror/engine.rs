@@ -231,13 +231,13 @@ impl Engine {
     }
 
     /// Waits until the change is noted, so that it may leave; no longer than until then, and as long again as `grace`. What cannot be noted
-    /// is a gap, should this process die: the file goes before the change does.
+    /// is a gap, should this process die: the file says so before the change leaves.
     pub(super) async fn is_noted(&self, id: Ulid, noting: JoinHandle<bool>, until: tokio::time::Instant, grace: Duration) {
         // Where this thread itself stood still, the disk had no time yet.
         let until = until.max(tokio::time::Instant::now() + grace);
         if !matches!(tokio::time::timeout_at(until, noting).await, Ok(Ok(true))) {
             let spool = self.spool.clone();
-            drop(tokio::time::timeout(grace, self.control.spawn_blocking(move || spool.spoil())).await);
+            drop(tokio::time::timeout(grace, self.control.spawn_blocking(move || spool.spoil(&id.to_string()))).await);
         }
         // Journalled while it was noted: nobody else says so any more.
         if self.registry.get(&id).is_none_or(|own| own.journalled || own.known == Known::Refused) {

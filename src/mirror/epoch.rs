@@ -129,7 +129,7 @@ impl Engine {
             // One that left in between is not in it. One that cannot be noted and is not counted yet spoils it when it is.
             if !nothing_missed() {
                 let spool = self.spool.clone();
-                let _ = self.control.spawn_blocking(move || spool.spoil()).await;
+                let _ = self.control.spawn_blocking(move || spool.spoil("unknown")).await;
             }
         }
         let spool = self.spool.clone();

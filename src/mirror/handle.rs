@@ -75,7 +75,7 @@ impl Journal for Handle {
             // Not even memory is left: the epoch itself becomes the gap.
             e.lost.store(true, Ordering::Release);
             let spool = e.spool.clone();
-            e.control.spawn_blocking(move || spool.spoil());
+            e.control.spawn_blocking(move || spool.spoil("unknown"));
             e.metrics.forgotten.inc();
             error!(name = change.name, method = change.method.as_str(), "too many open changes: forwarded without being remembered");
             return Ok(OpenChange { engine: e.clone(), id: None, deadline: self.slack(), at: std::time::Instant::now() });

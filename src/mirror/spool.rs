@@ -45,6 +45,8 @@ enum Line {
     Change(Noted),
     /// That one counts no more.
     Done(String),
+    /// Something left that is not told here.
+    Lacks(String),
 }
 
 /// A change that left before its intent was journalled.
@@ -129,10 +131,10 @@ impl Spool {
     /// From here on, what is noted is this epoch's. Makes the file where there is none.
     pub(super) fn begin(&self, epoch: &str) -> io::Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        let mut open = self.open();
-        if self.spoilt.load(Ordering::Acquire) {
-            *open = None;
+        if self.is_spoilt() {
+            self.remove();
         }
+        let mut open = self.open();
         if let Some(open) = open.as_mut() {
             (open.epoch, open.beat) = (epoch.to_owned(), 0);
             return open.begin();
@@ -164,21 +166,21 @@ impl Spool {
     }
 
     /// In the file when it answers: it outlives this process, and where the machine stops as well, whoever finds the file knows that. `false`:
-    /// it is not, and the file counts no more.
+    /// it is not, and the file says or shows so.
     pub(super) fn note(&self, change: Noted) -> bool {
         let mut guard = self.open();
-        let Some(open) = guard.as_mut().filter(|open| open.bytes < FULL && !self.is_spoilt()) else {
+        let Some(open) = guard.as_mut().filter(|open| open.bytes < FULL) else {
             drop(guard);
-            self.spoil();
+            self.spoil(&change.id);
             return false;
         };
         let id = change.id.clone();
         let written = open.append(&Line::Change(change));
-        open.live.insert(id);
+        open.live.insert(id.clone());
         drop(guard);
         if let Err(e) = &written {
             tracing::warn!(error = %e, "a change that the journal is too slow for cannot be noted on disk: see interceptor.stateDir");
-            self.spoil();
+            self.spoil(&id);
         }
         written.is_ok()
     }
@@ -210,12 +212,15 @@ impl Spool {
         }
     }
 
-    /// Something leaves that the file does not tell: whoever finds it must not take it for everything.
-    pub(super) fn spoil(&self) {
+    /// A change leaves that the file may not tell: whoever finds it must not take it for everything. What else it tells stays.
+    pub(super) fn spoil(&self, id: &str) {
         if self.spoilt.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.remove();
+        let said = self.open().as_mut().is_some_and(|open| open.append(&Line::Lacks(id.to_owned())).is_ok());
+        if !said {
+            self.remove();
+        }
     }
 
     /// Nothing is left that only this process knows.
@@ -326,7 +331,7 @@ fn read(path: PathBuf) -> io::Result<Leftover> {
                 left.changes.push(change);
             }
             Ok(Line::Done(id)) => left.changes.retain(|change| change.id != id),
-            Ok(Line::Change(_)) | Err(_) => left.whole = false,
+            Ok(Line::Change(_) | Line::Lacks(_)) | Err(_) => left.whole = false,
         }
     }
     Ok(left)
@@ -394,17 +399,19 @@ mod tests {
     }
 
     #[test]
-    fn a_spoilt_file_is_gone_and_begins_anew() {
+    fn where_one_change_could_not_be_noted_the_others_are_still_told_until_it_begins_anew() {
         let dir = tempfile::tempdir().expect("a folder");
         let spool = Spool::new(Some(dir.path().to_owned()));
         spool.begin("E1").expect("a file");
-        spool.spoil();
-        assert!(!spool.note(Noted::now(&change("a"))));
-        assert!(leftovers(dir.path()).is_empty());
-        spool.begin("E2").expect("a file");
         assert!(spool.note(Noted::now(&change("a"))));
-        drop(spool);
-        assert_eq!(leftovers(dir.path())[0].epoch, "E2");
+        spool.spoil("another");
+        assert!(spool.note(Noted::now(&change("b"))));
+        let left = leftovers(dir.path()).pop().expect("a file");
+        assert_eq!((left.whole, left.changes.len()), (false, 2));
+        spool.begin("E2").expect("a file");
+        let left = leftovers(dir.path()).pop().expect("a file");
+        assert_eq!((left.epoch.as_str(), left.whole, left.changes.len()), ("E2", true, 0));
+        assert_eq!(leftovers(dir.path()).len(), 1);
     }
 
     #[test]
