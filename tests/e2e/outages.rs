@@ -1,12 +1,13 @@
 //! Fairlead's database away or slow, Clouddriver's not: `failurePolicy`, and what is found afterwards.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::report::Report;
-use super::world::{World, delete, expect, post, put, same_value, send, start};
+use super::world::{World, delete, expect, expect_again, post, put, same_value, send, start};
 use crate::support::databases::eventually;
 use crate::support::http;
-use crate::support::process::{Fairlead, Setup};
+use crate::support::process::{Fairlead, Setup, folder};
 use crate::support::relay::{Mode, Relay};
 
 async fn before_database(world: &World) -> Relay {
@@ -53,7 +54,7 @@ pub async fn run(report: &Report, world: &World) {
                     expect(port, &delete("c-deleted"), 200).await;
                     expect(port, &delete("d-again"), 200).await;
                     world.dropped("d-again").await;
-                    expect(port, &post("d-again", "2"), 200).await;
+                    expect_again(port, &post("d-again", "2")).await;
                     expect(port, &post("f-brief", "1"), 200).await;
                     expect(port, &delete("f-brief"), 200).await;
                     assert_eq!(http::get(port, "/credentials/type/kubernetes").await.expect("an answer").status, 200);
@@ -70,23 +71,16 @@ pub async fn run(report: &Report, world: &World) {
             .await;
     }
     report
-        .case(&world.title("outages: what passed while the database was away is found after a crash in that time, too"), async {
-            world.fresh().await;
-            let relay = before_database(world).await;
-            let mut fairlead = start(setup(world, "ignore-crash", &relay)).await;
-            let port = fairlead.setup.port;
-            expect(port, &post("a-before", "1"), 200).await;
-            expect(port, &post("b-deleted", "1"), 200).await;
-            world.rest(&[&fairlead]).await;
-            relay.set(Mode::Refuse);
-            expect(port, &post("c-missed", "1"), 200).await;
-            expect(port, &put("a-before", "2"), 200).await;
-            expect(port, &delete("b-deleted"), 200).await;
-            fairlead.kill();
-            relay.set(Mode::Pass);
-            fairlead.launch_again();
-            fairlead.ready().await;
-            converges(world, &fairlead, &["a-before", "c-missed"]).await;
+        .case(&world.title("outages: what passed while the database was away is known after a crash in that time, too"), async {
+            let fairlead = crashed_while_away(world, "ignore-crash", |_| {}).await;
+            let missed = world.mirrored("c-missed").await.expect("it is there");
+            assert!(!missed.after_gap, "c-missed was noted on disk, and is marked as found after a gap\n{}", fairlead.log_tail());
+        })
+        .await;
+    report
+        .case(&world.title("outages: and found, where its notes are lost with its disk"), async {
+            let lose = |folder: &Path| std::fs::remove_dir_all(folder.join("fairlead")).expect("the notes");
+            let _fairlead = crashed_while_away(world, "ignore-disk", lose).await;
             assert!(world.mirrored("c-missed").await.expect("it is there").after_gap, "c-missed is not marked as found after a gap");
         })
         .await;
@@ -160,4 +154,26 @@ pub async fn run(report: &Report, world: &World) {
             converges(world, &fairlead, &["early"]).await;
         })
         .await;
+}
+
+/// Changes pass while the database is away, and the process is killed then. `meanwhile`: with its folder, before it starts again.
+async fn crashed_while_away(world: &World, name: &str, meanwhile: impl FnOnce(&Path)) -> Fairlead {
+    world.fresh().await;
+    let relay = before_database(world).await;
+    let mut fairlead = start(setup(world, name, &relay)).await;
+    let port = fairlead.setup.port;
+    expect(port, &post("a-before", "1"), 200).await;
+    expect(port, &post("b-deleted", "1"), 200).await;
+    world.rest(&[&fairlead]).await;
+    relay.set(Mode::Refuse);
+    expect(port, &post("c-missed", "1"), 200).await;
+    expect(port, &put("a-before", "2"), 200).await;
+    expect(port, &delete("b-deleted"), 200).await;
+    fairlead.kill();
+    meanwhile(&folder(&fairlead.setup.name));
+    relay.set(Mode::Pass);
+    fairlead.launch_again();
+    fairlead.ready().await;
+    converges(world, &fairlead, &["a-before", "c-missed"]).await;
+    fairlead
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::report::Report;
-use super::world::{World, delete, expect, post, put, put_named, send, start, takes_changes};
+use super::world::{World, delete, expect, expect_again, post, put, put_named, send, start, takes_changes};
 use crate::support::databases::{OWN_TABLES, Server};
 use crate::support::http::{self, Request};
 use crate::support::process::Fairlead;
@@ -69,7 +69,7 @@ async fn busy(world: &World) {
     let _ = http::get(port, "/armory/accounts").await;
     let _ = http::get(port, "/armory/accounts/r2").await;
     world.dropped("r1").await;
-    expect(port, &post("r1", "again"), 200).await;
+    expect_again(port, &post("r1", "again")).await;
     fairlead.kill();
     fairlead.launch_again();
     fairlead.ready().await;

@@ -328,3 +328,15 @@ pub async fn expect(port: u16, request: &Request, status: u16) -> Answer {
     );
     answer
 }
+
+/// As [`expect`] 200, of a POST of a name that was deleted and dropped: Clouddriver may load once more what it read before the deletion, and
+/// refuses the POST until it has dropped that too.
+pub async fn expect_again(port: u16, request: &Request) {
+    eventually("the name is free again", Duration::from_secs(60), || async {
+        let answer = send(port, request).await;
+        let there = answer.status == 400 && answer.text().contains("already exists");
+        assert!(there || answer.status == 200, "{} {}", answer.status, answer.text());
+        (!there).then_some(())
+    })
+    .await;
+}
