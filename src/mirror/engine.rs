@@ -230,8 +230,8 @@ impl Engine {
         self.control.spawn_blocking(move || spool.note(change))
     }
 
-    /// Waits until the change is noted, so that it may leave; no longer than until then, and as long again as `grace`. What cannot be noted
-    /// is a gap, should this process die: the file says so before the change leaves.
+    /// Waits until the change is noted, so that it may leave: not beyond `until`, or `grace` from now where that is later. What is not noted
+    /// then is a gap, should this process die, and the file is given `grace` once more to say so.
     pub(super) async fn is_noted(&self, id: Ulid, noting: JoinHandle<bool>, until: tokio::time::Instant, grace: Duration) {
         // Where this thread itself stood still, the disk had no time yet.
         let until = until.max(tokio::time::Instant::now() + grace);

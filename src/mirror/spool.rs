@@ -192,12 +192,8 @@ impl Spool {
         if !open.live.remove(id) {
             return;
         }
-        let written = open.append(&Line::Done(id.to_owned()));
-        if written.is_ok() && open.live.is_empty() && open.bytes > LONG {
-            open.bytes = 0;
-            // Broken off in between, it tells nothing, and there is nothing to tell.
-            let _ = open.file.set_len(0).and_then(|()| open.begin());
-        }
+        let _ = open.append(&Line::Done(id.to_owned()));
+        self.shorten(open);
     }
 
     /// The database has acknowledged this beat: what it knows of this epoch is no older than that.
@@ -205,10 +201,16 @@ impl Spool {
         if let Some(open) = self.open().as_mut() {
             open.beat = beat;
             let _ = open.append(&Line::Beat(beat));
-            if open.live.is_empty() && open.bytes > LONG {
-                open.bytes = 0;
-                let _ = open.file.set_len(0).and_then(|()| open.begin());
-            }
+            self.shorten(open);
+        }
+    }
+
+    /// Begins a long file anew where nothing in it counts. That it lacks a change does count, until that is journalled.
+    fn shorten(&self, open: &mut Open) {
+        if open.live.is_empty() && open.bytes > LONG && !self.is_spoilt() {
+            open.bytes = 0;
+            // Broken off in between, it tells nothing, and there is nothing to tell.
+            let _ = open.file.set_len(0).and_then(|()| open.begin());
         }
     }
 
@@ -412,6 +414,19 @@ mod tests {
         let left = leftovers(dir.path()).pop().expect("a file");
         assert_eq!((left.epoch.as_str(), left.whole, left.changes.len()), ("E2", true, 0));
         assert_eq!(leftovers(dir.path()).len(), 1);
+    }
+
+    #[test]
+    fn that_it_lacks_a_change_is_not_forgotten_when_it_is_made_shorter() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let spool = Spool::new(Some(dir.path().to_owned()));
+        spool.begin("E1").expect("a file");
+        spool.spoil("another");
+        for n in 0..20_000 {
+            spool.beat(n);
+        }
+        drop(spool);
+        assert!(!leftovers(dir.path()).pop().expect("a file").whole);
     }
 
     #[test]
