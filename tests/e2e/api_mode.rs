@@ -2,9 +2,10 @@
 
 use super::report::Report;
 use super::storm::{Plan, storm};
-use super::world::{World, delete, expect, expect_again, mirror, post, put, put_named, rest, same_value, send, start};
+use super::world::{World, delete, expect, expect_again, mirror, post, put, put_named, same_value, send, start};
 use crate::support::databases::Sql;
 use crate::support::process::{Fairlead, Setup};
+use crate::support::rest::rest;
 
 fn setup(world: &World, name: &str) -> Setup {
     let mut setup = world.setup(name);

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::report::Report;
 use super::storm::{Plan, storm};
-use super::world::{REST, World, delete, expect, post, put, start};
+use super::world::{World, delete, expect, post, put, start};
 use crate::support::databases::eventually;
 use crate::support::process::Fairlead;
+use crate::support::rest::REST;
 
 pub async fn run(report: &Report, world: &World) {
     report

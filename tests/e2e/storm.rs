@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::report::Report;
-use super::world::{MirrorRow, World, delete, mirror, post, put, put_named, rest, same_value, start};
+use super::world::{MirrorRow, World, delete, mirror, post, put, put_named, same_value, start};
 use crate::support::clouddriver::{Clouddriver, StoredAccount};
 use crate::support::databases::Sql;
 use crate::support::http::{Connection, Request};
 use crate::support::process::{Fairlead, UNKNOWN_WINDOW};
 use crate::support::relay::{Mode, Relay};
+use crate::support::rest::rest;
 
 /// How much of what.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use crate::support::databases::{Server, TestDatabase, eventually};
 use crate::support::http::{self, Request};
 use crate::support::process::{Fairlead, Setup};
 use crate::support::relay::{Mode, Relay};
+use crate::support::rest::rest;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -101,16 +102,7 @@ impl World {
     }
 
     async fn rest(&self) {
-        eventually("no open intent, nothing to settle", SOON, async || {
-            if self.db.admin.number("select count(*) from fairlead_intents").await > 0 {
-                return None;
-            }
-            for level in ["openChanges", "unjournalled", "settling", "sweepDue"] {
-                self.fairlead.level(level).await.filter(|n| *n == 0)?;
-            }
-            Some(())
-        })
-        .await;
+        rest(&self.db.admin, &[&self.fairlead]).await;
     }
 
     /// What was done to the mirror since the last look, in order of names.

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::support::databases::{Server, TestDatabase, eventually};
 use crate::support::http::{self, Request};
 use crate::support::process::{Fairlead, Setup};
+use crate::support::rest::rest;
 
 const SOON: Duration = Duration::from_secs(60);
 /// `unknownOutcomeWindow`; a change may take half of it from its announcement to its first byte.
@@ -87,19 +88,8 @@ impl World {
     }
 
     async fn rest(&self) {
-        eventually("no open intent, no gap", SOON, async || {
-            let open = "select (select count(*) from fairlead_intents) + (select count(*) from fairlead_epochs where state <> 'open')";
-            if self.db.admin.number(open).await > 0 {
-                return None;
-            }
-            for fairlead in self.other.iter().chain([&self.stopped]) {
-                for level in ["openChanges", "unjournalled", "settling", "sweepDue"] {
-                    fairlead.level(level).await.filter(|n| *n == 0)?;
-                }
-            }
-            Some(())
-        })
-        .await;
+        let all: Vec<&Fairlead> = self.other.iter().chain([&self.stopped]).collect();
+        rest(&self.db.admin, &all).await;
     }
 
     /// Name and note of every row.

@@ -10,6 +10,7 @@ use crate::support::databases::{Server, Sql, TestDatabase, eventually};
 use crate::support::http::{self, Answer, Request};
 use crate::support::process::{Fairlead, Setup};
 use crate::support::relay::Relay;
+use crate::support::rest::rest;
 use crate::support::server::{self, OwnServer};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -63,17 +64,7 @@ impl World {
     }
 
     async fn rest(&self, on: &OwnServer) {
-        eventually("no open intent, no gap, nothing to settle", SOON, async || {
-            let open = "select (select count(*) from fairlead_intents) + (select count(*) from fairlead_epochs where state <> 'open')";
-            if on.admin.number(open).await > 0 {
-                return None;
-            }
-            for level in ["openChanges", "unjournalled", "settling", "sweepDue"] {
-                self.fairlead.level(level).await.filter(|n| *n == 0)?;
-            }
-            Some(())
-        })
-        .await;
+        rest(&on.admin, &[&self.fairlead]).await;
     }
 
     /// The names that Clouddriver has and the mirror on the new server has.

@@ -9,6 +9,7 @@ use crate::support::databases::{Server, TestDatabase, eventually};
 use crate::support::http::{self, Request};
 use crate::support::process::{Fairlead, Setup};
 use crate::support::relay::{Mode, Relay};
+use crate::support::rest::rest;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -65,17 +66,7 @@ impl World {
     }
 
     async fn rest(&self) {
-        eventually("no open intent, no gap, nothing to settle", SOON, async || {
-            let open = "select (select count(*) from fairlead_intents) + (select count(*) from fairlead_epochs where state <> 'open')";
-            if self.db.admin.number(open).await > 0 {
-                return None;
-            }
-            for level in ["openChanges", "unjournalled", "settling", "sweepDue"] {
-                self.fairlead.level(level).await.filter(|n| *n == 0)?;
-            }
-            Some(())
-        })
-        .await;
+        rest(&self.db.admin, &[&self.fairlead]).await;
     }
 
     async fn mirror(&self) -> Vec<String> {

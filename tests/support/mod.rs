@@ -14,6 +14,7 @@ pub mod kube;
 pub mod process;
 pub mod proxies;
 pub mod relay;
+pub mod rest;
 pub mod server;
 pub mod settings;
 pub mod wire;
