@@ -298,6 +298,8 @@ pub(super) fn leftovers(dir: &Path) -> Vec<Leftover> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     entries
         .flatten()
+        // In a folder that others write in: a pipe would be waited for, a link leads anywhere.
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
         .map(|entry| entry.path())
         .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(SUFFIX)))
         .filter(|path| !is_stale(path))
@@ -384,6 +386,20 @@ mod tests {
         assert!(leftovers(dir.path())[0].whole);
         write(b"\n");
         assert!(!leftovers(dir.path())[0].whole);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let (dir, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let spool = Spool::new(Some(elsewhere.path().to_owned()));
+        spool.begin("E1").expect("a file");
+        let path = spool.open().as_ref().expect("open").path.clone();
+        std::os::unix::fs::symlink(&path, dir.path().join("a.changes")).expect("a link");
+        assert_eq!((leftovers(elsewhere.path()).len(), leftovers(dir.path()).len()), (1, 0));
+        let pipe = std::process::Command::new("mkfifo").arg(dir.path().join("b.changes")).status();
+        assert!(pipe.is_ok_and(|status| status.success()));
+        assert!(leftovers(dir.path()).is_empty());
     }
 
     #[test]
