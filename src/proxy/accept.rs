@@ -71,6 +71,8 @@ pub(super) struct Shared<S> {
     free: RefCell<Vec<usize>>,
     open: Cell<usize>,
     closed: Notify,
+    /// For requests that are no connection's own task.
+    cutting: Notify,
     heads: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
@@ -104,7 +106,19 @@ impl<S> Shared<S> {
         }
     }
 
+    /// Comes when the drain's time is over.
+    pub(super) async fn is_cut(&self) {
+        let mut cutting = pin!(self.cutting.notified());
+        cutting.as_mut().enable();
+        if !self.cut.get() {
+            cutting.await;
+        }
+    }
+
     fn tell(&self) {
+        if self.cut.get() {
+            self.cutting.notify_waiters();
+        }
         for task in self.tasks.borrow().iter().flatten() {
             task.wake_by_ref();
         }
@@ -132,6 +146,7 @@ where
             free: RefCell::default(),
             open: Cell::new(0),
             closed: Notify::new(),
+            cutting: Notify::new(),
             heads: RefCell::default(),
         });
         let places = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));

@@ -134,11 +134,19 @@ where
         if !self.link.is_to_be_ended() {
             return;
         }
-        let (link, timer, cut) = (&mut self.link, &mut self.timer, &self.shared.cut);
-        timer.as_mut().reset(Instant::now() + self.shared.limits.stall_timeout);
+        let (link, timer, shared) = (&mut self.link, &mut self.timer, &self.shared);
+        let end = Instant::now() + shared.limits.stall_timeout;
+        timer.as_mut().reset(end);
+        let mut called = false;
         poll_fn(|cx| match link.poll_shutdown(cx) {
-            Poll::Pending if cut.get() => Poll::Ready(()),
-            Poll::Pending => timer.as_mut().poll(cx),
+            Poll::Pending if shared.cut.get() => Poll::Ready(()),
+            Poll::Pending => {
+                if shared.draining.get() && !called {
+                    called = true;
+                    timer.as_mut().reset(end.min(Instant::now() + LAST_CALL));
+                }
+                timer.as_mut().poll(cx)
+            }
             Poll::Ready(_) => Poll::Ready(()),
         })
         .await;
@@ -182,7 +190,9 @@ where
                     looked = unread.len();
                     if !begun {
                         begun = true;
-                        self.timer.as_mut().reset(Instant::now() + limits.header_timeout);
+                        // A head that begins in a drain is there soon, or keeps nobody waiting.
+                        let wait = if self.called { LAST_CALL.min(limits.header_timeout) } else { limits.header_timeout };
+                        self.timer.as_mut().reset(Instant::now() + wait);
                     }
                 }
                 match self.link.poll_fill(cx, limits.max_head) {

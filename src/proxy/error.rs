@@ -83,6 +83,9 @@ pub enum Cause {
     /// Our own end came before the answer.
     #[error("no answer before Fairlead had to stop; the request may have been acted on")]
     Shutdown,
+    /// We failed while the connection was made that it waited for.
+    #[error("Fairlead failed while it connected; this request was not forwarded, and Fairlead's log says where it failed")]
+    Fault,
     /// A request that must not be forwarded as it is.
     #[error("not forwarded: {1}")]
     Unforwardable(StatusCode, &'static str),
@@ -90,7 +93,7 @@ pub enum Cause {
 
 impl Cause {
     /// All labels, in the order of [`Cause::index`].
-    pub(super) const LABELS: [&'static str; 19] = [
+    pub(super) const LABELS: [&'static str; 20] = [
         "dns",
         "refused",
         "connect",
@@ -110,6 +113,7 @@ impl Cause {
         "not_taken",
         "busy",
         "too_slow",
+        "fault",
     ];
 
     pub(super) fn index(&self) -> usize {
@@ -133,6 +137,7 @@ impl Cause {
             Self::NotTaken => 16,
             Self::Busy => 17,
             Self::TooSlow => 18,
+            Self::Fault => 19,
         }
     }
 
@@ -147,6 +152,7 @@ impl Cause {
             Self::Tls(why) => Self::Tls(why.clone()),
             Self::Http2(why) => Self::Http2(why.clone()),
             Self::Loop => Self::Loop,
+            Self::Fault => Self::Fault,
             _ => Self::ClosedUnsent,
         }
     }
@@ -169,6 +175,7 @@ impl Cause {
             Self::Unforwardable(status, _) => *status,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -191,6 +198,7 @@ impl Cause {
             Self::Unforwardable(..) => "RequestNotForwardable",
             Self::Loop => "ProxyLoop",
             Self::Shutdown => "ProxyShutdown",
+            Self::Fault => "InternalError",
         }
     }
 }
@@ -209,6 +217,7 @@ impl Delivery for UpstreamError {
             | Cause::Busy
             | Cause::Withheld
             | Cause::Loop
+            | Cause::Fault
             | Cause::Unforwardable(..) => true,
             Cause::Broken(_)
             | Cause::TlsRefused(_)

@@ -26,8 +26,9 @@ use super::accept::Shared;
 use super::call::{MAX_HEAD, Until};
 use super::metrics::Up;
 use super::pace::Pace;
-use super::respond::{Summary, error};
+use super::respond::{self, Summary, error};
 use super::stream::Stream;
+use super::visit::{Due, Visit};
 use super::watch::Watches;
 use super::wire::head::has_one_length;
 use super::{Body, BodyError, Counters};
@@ -55,39 +56,46 @@ where
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(shared.limits.idle_timeout / 2)
         .keep_alive_timeout(shared.limits.header_timeout);
-    let watches = Watches::default();
+    let (watches, visit) = (Watches::default(), Visit::new(shared.limits, unread.len()));
     let service = service_fn(|request| {
-        let (watches, answer) = (watches.clone(), handle(shared.clone(), request));
+        let (watches, under_way, answer) = (watches.clone(), visit.begins(), handle(shared.clone(), request));
         let least = shared.limits.least();
-        async move { Ok::<_, Infallible>(answer.await.map(|body| watches.watched(body, least))) }
+        async move { Ok::<_, Infallible>(answer.await.map(|body| watches.watched(body, least, under_way))) }
     });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(Rewound { stream, unread, at: 0 }), service));
-    let mut told = false;
+    let stream = Rewound { stream, unread, at: 0, visit: visit.clone() };
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     let ended = poll_fn(|cx| {
-        if !told && shared.draining.get() {
-            told = true;
+        if shared.draining.get() && visit.tell() {
             connection.as_mut().graceful_shutdown();
         }
-        let polled = connection.as_mut().poll(cx);
-        while polled.is_pending()
-            && let Some(due) = watches.due(cx)
-        {
+        loop {
+            let polled = connection.as_mut().poll(cx);
+            if polled.is_ready() {
+                return polled;
+            }
+            let ends = visit.due(shared.cut.get(), cx);
+            let Some(due) = watches.due(cx).into_iter().chain(ends.map(|(at, _)| at)).min() else { return Poll::Pending };
             let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.deadline() != due {
                 timer.as_mut().reset(due);
             }
             if timer.as_mut().poll(cx).is_pending() {
-                break;
+                return Poll::Pending;
             }
-            let given_up = watches.give_up(Instant::now());
+            let now = Instant::now();
+            match ends.filter(|(at, _)| *at <= now) {
+                Some((_, Due::End)) => return Poll::Ready(Ok(())),
+                Some((_, Due::Tell)) if visit.tell() => connection.as_mut().graceful_shutdown(),
+                _ => {}
+            }
+            let given_up = watches.give_up(now);
             shared.counters.given_up.fetch_add(given_up.answers, Relaxed);
             if given_up.all {
                 // Whoever reads nothing of anything would not read a reset either.
                 return Poll::Ready(Ok(()));
             }
         }
-        polled
     })
     .await;
     if let Err(error) = ended {
@@ -116,10 +124,14 @@ where
         let message = "Fairlead has as many requests in progress as it may have; this one was not forwarded";
         error(StatusCode::SERVICE_UNAVAILABLE, "Overloaded", message, Some(1))
     } else {
-        match AssertUnwindSafe(shared.service.clone().oneshot(request)).catch_unwind().await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(never)) => match never {},
-            Err(_) => shared.panicked(&summary),
+        tokio::select! {
+            biased;
+            called = AssertUnwindSafe(shared.service.clone().oneshot(request)).catch_unwind() => match called {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(never)) => match never {},
+                Err(_) => shared.panicked(&summary),
+            },
+            () = shared.is_cut() => respond::cut(),
         }
     };
     shared.answered(answer.status());
@@ -220,6 +232,7 @@ struct Rewound {
     stream: Stream,
     unread: Vec<u8>,
     at: usize,
+    visit: Visit,
 }
 
 impl AsyncRead for Rewound {
@@ -234,17 +247,24 @@ impl AsyncRead for Rewound {
             }
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        this.visit.came(buf.filled().len() - before);
+        read
     }
 }
 
 impl AsyncWrite for Rewound {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.visit.is_blocked(written.is_pending());
+        written
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.visit.is_blocked(written.is_pending());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -252,7 +272,9 @@ impl AsyncWrite for Rewound {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.visit.is_blocked(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

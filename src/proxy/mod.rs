@@ -13,7 +13,7 @@
 //! | `client` | one client's connection; [`select`] says which way a request goes |
 //! | `pass`, `tunnel` | what passes as bytes |
 //! | `feed`, `call`, `interim`, `answer` | what goes through tower services |
-//! | `http2` | clients that speak HTTP/2 |
+//! | `http2`, `visit` | clients that speak HTTP/2, and when their connections end |
 //! | `pace`, `watch` | clients that are too slow |
 //! | `wire` | heads and bodies of HTTP/1, without input and output |
 //! | [`upstream`], `pool`, `connect`, `link`, `stream` | connections to Clouddriver, and of all sorts |
@@ -47,6 +47,7 @@ mod stream;
 mod streams;
 mod tunnel;
 pub mod upstream;
+mod visit;
 mod watch;
 mod wire;
 

@@ -77,6 +77,10 @@ impl Inner {
     pub(super) fn config(&self) -> &Config {
         &self.config
     }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
 }
 
 impl From<Rc<Inner>> for Upstream {
@@ -139,6 +143,7 @@ impl Upstream {
     /// TCP, and TLS where it is spoken.
     pub(super) async fn stream(&self, http2: bool, deadline: Instant) -> Result<Stream, Cause> {
         let config = &self.0.config;
+        crate::crash_point!("clouddriver-connect");
         let stream = connect(&config.host, config.port, config.connect_timeout).await?;
         if is_ourselves(&stream, &self.0.counters).unwrap_or(false) {
             return Err(Cause::Loop);

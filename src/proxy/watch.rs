@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::answer::of_no_hop;
 use super::pace::{Least, Pace};
+use super::visit::UnderWay;
 use super::{Body, BodyError};
 
 /// The answers of one connection.
@@ -29,6 +30,7 @@ type Task = Rc<RefCell<Option<Waker>>>;
 struct Watch {
     /// `None`: given up.
     body: Option<Body>,
+    under_way: Option<UnderWay>,
     pace: Pace,
 }
 
@@ -46,14 +48,14 @@ pub(super) struct GivenUp {
 }
 
 impl Watches {
-    pub(super) fn watched(&self, body: Body, least: Least) -> Watched {
+    pub(super) fn watched(&self, body: Body, least: Least, under_way: UnderWay) -> Watched {
         let mut pace = Pace::new(least);
         let ended = body.is_end_stream();
         if !ended {
             // Until there is room for a first piece, nobody asks for one.
             pace.waits();
         }
-        let watch = Rc::new(RefCell::new(Watch { body: Some(body), pace }));
+        let watch = Rc::new(RefCell::new(Watch { body: Some(body), under_way: Some(under_way), pace }));
         if !ended {
             let mut answers = self.answers.borrow_mut();
             answers.retain(|watch| watch.strong_count() > 0);
@@ -82,9 +84,9 @@ impl Watches {
             if watch.body.is_some() && watch.pace.is_over(now) {
                 answers += 1;
                 watch.pace.rests();
-                let body = watch.body.take();
+                let held = (watch.body.take(), watch.under_way.take());
                 drop(watch);
-                drop(body);
+                drop(held);
             } else {
                 others += usize::from(watch.body.is_some());
             }

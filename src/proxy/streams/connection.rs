@@ -2,12 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use h2::client::{self, SendRequest};
 use http::Request;
 use tokio::time::{Instant, sleep_until};
@@ -200,7 +203,8 @@ pub(super) async fn drive(upstream: Weak<Inner>, connection: Rc<Connection>, mut
     let mut timer = pin!(sleep_until(Instant::now() + idle));
     let (mut allowed, mut known) = (connection.allowed.get(), true);
     let mut last_words = None;
-    let ended = poll_fn(|cx| {
+    let moved = poll_fn(|cx| {
+        crate::crash_point!("clouddriver-http2");
         if !connection.task.borrow().as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
             *connection.task.borrow_mut() = Some(cx.waker().clone());
         }
@@ -259,13 +263,21 @@ pub(super) async fn drive(upstream: Weak<Inner>, connection: Rc<Connection>, mut
             }
             connection.close();
         }
-    })
-    .await;
+    });
+    // Who waits on it is told, and who waits for another gets one, whatever ended it.
+    match AssertUnwindSafe(moved).catch_unwind().await {
+        Ok(None) => {}
+        Ok(Some(error)) => tracing::debug!(%error, "a connection to Clouddriver ended"),
+        Err(_) => {
+            if let Some(upstream) = upstream.upgrade() {
+                upstream.counters().panics.fetch_add(1, Relaxed);
+            }
+            tracing::error!("a connection to Clouddriver ended by a panic");
+        }
+    }
+    drop(work);
     connection.close();
     connection.left_over.borrow_mut().clear();
-    if let Some(error) = ended {
-        tracing::debug!(%error, "a connection to Clouddriver ended");
-    }
     if let Some(upstream) = upstream.upgrade() {
         upstream.gone(&connection);
     }

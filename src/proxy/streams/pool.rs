@@ -5,10 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -186,8 +188,13 @@ impl Inner {
         let inner = self.clone();
         // For all who wait: the one who came first may leave.
         tokio::task::spawn_local(async move {
-            let made = connect(&inner).await;
-            inner.made(made);
+            let made = AssertUnwindSafe(connect(&inner)).catch_unwind().await;
+            // Told like any other failure: else nobody would be answered who waits, now or later.
+            inner.made(made.unwrap_or_else(|_| {
+                inner.counters().panics.fetch_add(1, Relaxed);
+                tracing::error!("a connection to Clouddriver was not made, for a panic");
+                Err(Cause::Fault)
+            }));
         });
     }
 

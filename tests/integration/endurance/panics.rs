@@ -192,3 +192,41 @@ async fn a_panic_within_an_answer_never_ends_it_cleanly_and_touches_nothing_else
         world.is_well(&what).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_while_clouddriver_is_reached_is_told_to_all_who_wait_for_it_and_does_not_stay() {
+    for (by_http2, to_http2) in WAYS {
+        let what = format!("by HTTP/2: {by_http2}, to HTTP/2: {to_http2}");
+        let world = World::start("panic-connect", to_http2, "clouddriver-connect=1*panic->off").await;
+        if by_http2 {
+            let mut h2 = world.http2().await;
+            let (one, other) = (request(1, "/one"), request(3, "/other"));
+            h2.write.send(&[one, other].concat()).await;
+            let mut statuses = Vec::new();
+            while statuses.len() < 2 {
+                let got = tokio::time::timeout(NEVER, h2.read.next()).await.expect("an answer").expect("the connection goes on");
+                if got.kind == HEADERS {
+                    statuses.push(got.payload.first().copied());
+                }
+            }
+            assert!(statuses.contains(&Some(H2_500)), "{what}: {statuses:?}");
+            // One connection was to be made for both.
+            assert!(!to_http2 || statuses.iter().all(|s| *s == Some(H2_500)), "{what}: {statuses:?}");
+        } else {
+            let (head, body) = answered(&mut world.connect().await, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}").await;
+            assert!(head.starts_with("HTTP/1.1 500 "), "{what}: {head}");
+            let said: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert!(said["message"].as_str().is_some_and(|m| m.contains("Fairlead failed")), "{what}: {said}");
+        }
+        world.is_well(&what).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_on_a_connection_that_requests_share_leaves_none_of_them_unanswered_and_is_gone_with_it() {
+    let world = World::start("panic-shared", true, "clouddriver-http2=1*panic->off").await;
+    let (head, _) = answered(&mut world.connect().await, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}").await;
+    // As it met it: refused with what may have been done, or on another connection.
+    assert!(head.starts_with("HTTP/1.1 502 ") || head.starts_with("HTTP/1.1 200 "), "{head}");
+    world.is_well("after").await;
+}

@@ -1,11 +1,13 @@
 //! The end: what is in flight finishes, nothing new begins, and it does not take for ever.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use fairlead::proxy::Drained;
 
+use super::frames::{self, kinds};
 use super::raw::{End, GET, NEVER, OK, Origin, Proxy, drain};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -132,4 +134,82 @@ fn a_handle_that_is_dropped_ends_the_threads_and_waits_for_nothing() {
     arrived.recv_timeout(NEVER).unwrap();
     drop(proxy.handle.take());
     assert!(client.rest().0.starts_with("HTTP/1.1 504 "));
+}
+
+#[test]
+fn a_connection_without_a_request_under_way_never_delays_the_end() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    // Of a head: its frame's beginning, and one after which more would have to follow.
+    const HALF_FRAME: &[u8] = b"\0\0\x20\x01\x05\0\0\0\x01\x82";
+    const NO_END: &[u8] = b"\0\0\x02\x01\x01\0\0\0\x01\x82\x86";
+    let origin = Origin::answering(OK);
+    for (what, said) in [
+        ("nothing", Vec::new()),
+        ("half a head", b"POST /x HTTP/1.1\r\nHost:".to_vec()),
+        ("half of HTTP/2's preface", PREFACE[..13].to_vec()),
+        ("HTTP/2's preface", PREFACE.to_vec()),
+        ("the preface and SETTINGS", [PREFACE, SETTINGS].concat()),
+        ("half a frame by HTTP/2", [PREFACE, SETTINGS, HALF_FRAME].concat()),
+        ("a head by HTTP/2 that is not whole", [PREFACE, SETTINGS, NO_END].concat()),
+    ] {
+        let mut proxy = Proxy::before(origin.address);
+        let mut client = proxy.client();
+        client.write(said);
+        // It says nothing more, not even what HTTP/2 itself asks for.
+        while proxy.metrics.connections() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(drain(proxy.handle.take().unwrap(), LONG), Drained::default(), "{what}");
+        kinds(&mut client);
+    }
+}
+
+#[test]
+fn a_client_of_http_2_that_says_nothing_more_is_answered_first_and_then_delays_the_end_no_longer() {
+    let (origin, arrived, go) = gated();
+    let mut proxy = Proxy::before(origin.address);
+    let mut client = proxy.client();
+    client.write(frames::get());
+    arrived.recv_timeout(NEVER).unwrap();
+    let handle = proxy.handle.take().unwrap();
+    let (ended, drained) = mpsc::sync_channel(1);
+    std::thread::spawn(move || ended.send(drain(handle, LONG)).unwrap());
+    // Longer than who has nothing under way is given.
+    assert!(drained.recv_timeout(Duration::from_millis(1_500)).is_err(), "the drain ended with a request in flight");
+    go.send(()).unwrap();
+    assert_eq!(drained.recv_timeout(NEVER).unwrap(), Drained::default());
+    let mut said = Vec::new();
+    let _ = client.stream().read_to_end(&mut said);
+    assert!(said.ends_with(b"ok"), "{}", said.escape_ascii());
+}
+
+#[test]
+fn who_waits_by_http_2_when_the_time_is_over_is_told_so() {
+    let (origin, arrived, _go) = gated();
+    let mut proxy = Proxy::before(origin.address);
+    let client = proxy.client();
+    client.stream().write_all(&frames::get()).unwrap();
+    arrived.recv_timeout(NEVER).unwrap();
+    assert_eq!(drain(proxy.handle.take().unwrap(), Duration::from_millis(300)), Drained { aborted: 1, unfinished: 0 });
+    let mut said = Vec::new();
+    let _ = client.stream().read_to_end(&mut said);
+    assert!(String::from_utf8_lossy(&said).contains("\"ProxyShutdown\""), "{}", said.escape_ascii());
+}
+
+#[test]
+fn a_head_that_begins_in_a_drain_and_never_ends_does_not_delay_the_end() {
+    let origin = Origin::answering(OK);
+    let mut proxy = Proxy::before(origin.address);
+    let client = proxy.client();
+    while proxy.metrics.connections() == 0 {
+        std::thread::yield_now();
+    }
+    let handle = proxy.handle.take().unwrap();
+    let (ended, drained) = mpsc::sync_channel(1);
+    std::thread::spawn(move || ended.send(drain(handle, LONG)).unwrap());
+    while TcpStream::connect(proxy.address).is_ok() {}
+    // The drain has begun.
+    let _ = client.stream().write_all(b"GET /x HT");
+    assert_eq!(drained.recv_timeout(NEVER).unwrap(), Drained::default());
 }

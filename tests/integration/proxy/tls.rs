@@ -1,5 +1,6 @@
 //! TLS in front and towards Clouddriver. Certificates are made here, so that no private key lies in the repository.
 
+mod ends;
 mod files;
 mod front;
 mod story;

@@ -15,19 +15,19 @@ use super::{chain, client, connection, counted};
 use crate::support::certificates::{Ca, Folder, Pair};
 
 /// A data plane that speaks TLS, with its CA and its files.
-struct Front {
-    ca: Ca,
+pub(super) struct Front {
+    pub(super) ca: Ca,
     folder: Folder,
-    proxy: Proxy,
+    pub(super) proxy: Proxy,
     watched: Watched<Files>,
 }
 
 impl Front {
-    fn before(origin: &Origin) -> Self {
+    pub(super) fn before(origin: &Origin) -> Self {
         Self::with(origin, |_| {}, ClientAuth::None, None)
     }
 
-    fn with(origin: &Origin, limits: impl FnOnce(&mut Limits), client_auth: ClientAuth, clients: Option<&Ca>) -> Self {
+    pub(super) fn with(origin: &Origin, limits: impl FnOnce(&mut Limits), client_auth: ClientAuth, clients: Option<&Ca>) -> Self {
         let (ca, folder) = (Ca::new(), Folder::new());
         let pair = ca.issue();
         let files = Files {
