@@ -293,7 +293,8 @@ where
                     }
                     return match client_open {
                         true => Then::Next,
-                        false if has_body => Then::Linger,
+                        // With something unread, a close would be a reset, and take from the client what it has not read yet.
+                        false if has_body || !self.link.is_empty() => Then::Linger,
                         false => Then::End,
                     };
                 }

@@ -19,8 +19,8 @@ use super::super::{Body, Cause, link};
 use super::serve::request_of;
 use super::{Client, Then};
 
-/// After an answer that came before the end of its request: what is read of that all the same, and for how long, so that the client
-/// comes to read the answer.
+/// After an answer that came before the end of what the client sends: what is read of that all the same, and how long the client has to
+/// read the answer.
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -112,7 +112,7 @@ where
                 link.consume(n);
                 left = left.saturating_sub(n);
                 if left == 0 {
-                    return Poll::Ready(());
+                    break;
                 }
                 match link.poll_fill(cx, link::LARGE) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),

@@ -264,7 +264,7 @@ pub(super) async fn drive(upstream: Weak<Inner>, connection: Rc<Connection>, mut
             connection.close();
         }
     });
-    // Who waits on it is told, and who waits for another gets one, whatever ended it.
+    // Who waits on it is told, who waits for another gets one, and it is counted, whatever ended it.
     match AssertUnwindSafe(moved).catch_unwind().await {
         Ok(None) => {}
         Ok(Some(error)) => tracing::debug!(%error, "a connection to Clouddriver ended"),

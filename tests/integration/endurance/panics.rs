@@ -229,4 +229,5 @@ async fn a_panic_on_a_connection_that_requests_share_leaves_none_of_them_unanswe
     // As it met it: refused with what may have been done, or on another connection.
     assert!(head.starts_with("HTTP/1.1 502 ") || head.starts_with("HTTP/1.1 200 "), "{head}");
     world.is_well("after").await;
+    assert_eq!(world.fairlead.metric("fairlead_proxy_panics_total").await, Some(1.0));
 }

@@ -192,3 +192,28 @@ fn a_request_by_http_2_that_is_reset_never_ends_for_the_origin_whatever_the_rese
         }
     }
 }
+
+#[test]
+fn an_answer_arrives_whole_though_its_client_sends_on_behind_its_last_request() {
+    /// More than a client that does not read is sent at once.
+    const MUCH: usize = 300_000;
+    for request in [
+        "GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n",
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n{}", "x".repeat(MUCH));
+        let origin = Origin::start(move |mut wire| {
+            wire.message().unwrap();
+            wire.write(&answer);
+            let _ = wire.rest();
+        });
+        let proxy = Proxy::before(origin.address);
+        let mut client = proxy.client();
+        client.write(request);
+        client.write("y".repeat(400_000));
+        // It reads late: a reset would have met it by now.
+        std::thread::sleep(Duration::from_millis(100));
+        let (said, end) = client.rest();
+        assert_eq!((said.split("\r\n\r\n").nth(1).map(str::len), end), (Some(MUCH), End::Closed), "{request}");
+    }
+}
