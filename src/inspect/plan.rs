@@ -130,6 +130,8 @@ struct Planner<'a> {
     all: bool,
     report: Report,
     budget: Budget,
+    /// Clouddriver has any Kubernetes account.
+    any: bool,
     hasher: RandomState,
     /// Mirrored names that pages have shown: eight bytes for each.
     seen: HashSet<u64>,
@@ -149,7 +151,7 @@ pub async fn plan<W: Write>(
 ) -> Result<Report, Error> {
     let budget = Budget::new(settings.max_migrations, settings.batch);
     let (max_deletes, hasher, seen) = (max_deletes as usize, RandomState::new(), HashSet::new());
-    let mut planner = Planner { view, settings, max_deletes, all, report: Report::default(), budget, hasher, seen };
+    let mut planner = Planner { view, settings, max_deletes, all, report: Report::default(), budget, any: false, hasher, seen };
     let mut after: Option<String> = None;
     loop {
         let page = view.source.page(after.as_deref(), settings.page).await?;
@@ -179,6 +181,7 @@ impl Planner<'_> {
 
     async fn look_at<W: Write>(&mut self, page: &Page, screen: &mut Screen<W>) -> Result<(), Error> {
         let rows: Vec<&SourceRow> = page.rows.iter().filter(|r| r.is_kubernetes()).collect();
+        self.any |= !rows.is_empty() || !page.poison.is_empty();
         let ids: Vec<&str> = rows.iter().map(|r| r.id.as_str()).chain(page.poison.iter().map(|p| p.id.as_str())).collect();
         let mirrored = self.view.mirrored(&ids).await?;
         let matched: Vec<&str> = rows.iter().map(|r| r.id.as_str()).filter(|id| self.settings.patterns.take(id)).collect();
@@ -361,7 +364,7 @@ impl Planner<'_> {
             }
         }
         self.report.drift = absent;
-        if too_many {
+        if too_many || !self.any && gone.len() > 1 {
             self.report.deletes_held_back = absent;
             return self.keep(&mut gone, screen);
         }
@@ -374,10 +377,14 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// They are more than `maxDeletesPerPass`.
+    /// They are more than `maxDeletesPerPass`, or all of them.
     fn keep<W: Write>(&self, gone: &mut Vec<PassRow>, screen: &mut Screen<W>) -> Result<(), Error> {
+        let why = match self.any {
+            true => "Clouddriver lacks more mirrored accounts than maxDeletesPerPass",
+            false => "Clouddriver has no Kubernetes account at all",
+        };
         for m in gone.drain(..) {
-            let outcome = Outcome::nothing(("heldBack", "Clouddriver lacks more mirrored accounts than maxDeletesPerPass"));
+            let outcome = Outcome::nothing(("heldBack", why));
             self.tell(&m.name, Some(&m), Outcome { fails: true, ..outcome }, screen)?;
         }
         Ok(())

@@ -239,6 +239,6 @@ pub fn sentences(report: &Report, would: bool) -> Vec<String> {
     others(by_hand, "left as a user left them by hand");
     others(held_back, "kept for a later scan (maxMigrationsPerScan, scanBatchSize)");
     others(drift, "mirrored that Clouddriver does not have");
-    others(deletes_held_back, "of these not removed, being more than maxDeletesPerPass");
+    others(deletes_held_back, "of these not removed, being more than maxDeletesPerPass, or all");
     said
 }

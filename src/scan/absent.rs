@@ -46,12 +46,15 @@ impl Scanner {
         if !self.settings.deletes || gone.is_empty() {
             return Ok(());
         }
-        if gone.len() > most {
+        // One account that goes is a deletion, also where it was the only one; of several, a table without any is rather lost.
+        let is_empty = !course.any && gone.len() > 1;
+        if gone.len() > most || is_empty {
             course.report.deletes_held_back = course.report.drift;
             error!(
                 absent = course.report.drift,
                 max_deletes_per_pass = most,
-                "Clouddriver lacks many mirrored accounts: beyond maxDeletesPerPass none is removed, and they are shown as drift"
+                "Clouddriver lacks many mirrored accounts: beyond maxDeletesPerPass, or where it has no Kubernetes account at all, none is \
+                 removed, and they are shown as drift"
             );
             return Ok(());
         }

@@ -98,6 +98,40 @@ async fn a_table_that_lost_everything_or_much_makes_nobody_forget_what_was_done_
     w.done(&[&r]).await;
 }
 
+/// As after a restore into an empty schema, or where the settings name another Clouddriver's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_without_any_kubernetes_account_costs_the_mirror_none_of_several_and_the_only_one_that_went_goes() {
+    for w in World::all("scan_lost").await {
+        for name in ["a", "b", "c"] {
+            w.put(name, "kubernetes", "v1", 1_000).await;
+        }
+        let mut deletes = settings(&["[abc]"]);
+        deletes.deletes = true;
+        let r = w.replica(deletes).await;
+        assert_eq!(r.scan().await.taken, 3);
+        for name in ["a", "b", "c"] {
+            w.drop_row(name).await;
+        }
+        for rows in [0, 1] {
+            let report = r.scan().await;
+            let wanted = Report { rows, drift: 3, deletes_held_back: 3, ..Report::default() };
+            assert_eq!(report, wanted, "{}", w.word());
+            assert_eq!(w.mirror_rows().await, 3, "{}", w.word());
+            w.put("d", "aws", "v1", 1_000).await;
+        }
+        // Any Kubernetes account shows that these were taken out, also one that is no business of a scan's.
+        w.put("other", "kubernetes", "v1", 1_000).await;
+        let report = r.scan().await;
+        assert_eq!((report.removed, report.drift, report.deletes_held_back), (3, 0, 0), "{}", w.word());
+        w.put("a", "kubernetes", "v1", 1_000).await;
+        assert_eq!(r.scan().await.taken, 1, "{}", w.word());
+        w.drop_row("a").await;
+        w.drop_row("other").await;
+        assert_eq!(r.scan().await.removed, 1, "{}: it was the only one", w.word());
+        w.done(&[&r]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_clouddrivers_api_each_scan_reads_everything_and_nothing_is_taken_for_gone_that_does_not_resolve() {
     let w = World::sqlite().await;
