@@ -9,6 +9,7 @@
 //! Left to others: what a definition means, and what follows for the mirror.
 
 mod api;
+mod encoding;
 mod http;
 mod judge;
 mod names;

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::statements::Statements;
-use super::{Bare, Error, Page, Poison, PreImage, Reading, Sign, SourceInfo, SourceRow};
+use super::{Bare, Error, Page, Poison, PreImage, Reading, Sign, SourceInfo, SourceRow, encoding};
 use crate::account::Incarnation;
 use crate::args;
 use crate::store::db::{self, Db, Dialect, Row};
@@ -49,7 +49,7 @@ pub(super) struct Range<'a> {
 }
 
 /// A row's id, or the bytes that are no text.
-type Id = std::result::Result<String, Vec<u8>>;
+pub(super) type Id = std::result::Result<String, Vec<u8>>;
 
 /// A row as the statements give it.
 enum Decoded {
@@ -78,7 +78,10 @@ impl Sql {
         if self.impossible(name) {
             return Ok(Reading::Absent);
         }
-        let rows = self.fetch(self.statements().read, args![MAX_BODY, 0_i64, name]).await?;
+        let rows = match self.fetch(self.statements().read, args![MAX_BODY, 0_i64, name]).await {
+            Err(e) if encoding::is_to_blame(&e) => return self.refused(name).await,
+            rows => rows?,
+        };
         let row = rows.first().ok_or_else(|| self.odd("no answer to a reading"))?;
         self.primary(row)?;
         let Some(id) = self.id(row)? else { return Ok(Reading::Absent) };
@@ -89,8 +92,15 @@ impl Sql {
         })
     }
 
-    /// What is large, and what may be there by another spelling, is left to [`Sql::read`].
+    /// What is large, and what may be there by another spelling, is left to [`Sql::read`]; so are all where one of them is refused.
     pub(super) async fn read_all(&self, names: &[&str]) -> Result<Vec<Option<Reading>>, Error> {
+        match self.read_at_once(names).await {
+            Err(e) if encoding::is_to_blame(&e) => Ok(names.iter().map(|_| None).collect()),
+            read => read,
+        }
+    }
+
+    async fn read_at_once(&self, names: &[&str]) -> Result<Vec<Option<Reading>>, Error> {
         let asked: Vec<&str> = names.iter().copied().filter(|n| !self.impossible(n)).collect();
         let mut found = HashMap::with_capacity(asked.len());
         let strangers = self.fetch_all(&asked, &mut found).await?;
@@ -152,9 +162,27 @@ impl Sql {
         let (mut large, mut cut) = (0, false);
         let mut last = range.after.map(str::to_owned);
         // Rows behind `last` that no statement can name.
-        let mut nameless = 0;
+        let (mut nameless, mut size) = (0, limit);
         loop {
-            let rows = self.rows(bare, Range { after: last.as_deref(), ..range }, limit, nameless).await?;
+            let behind = Range { after: last.as_deref(), ..range };
+            let rows = match self.rows(bare, behind, size, nameless).await {
+                Err(e) if encoding::is_to_blame(&e) && size > 1 => {
+                    size /= 2;
+                    continue;
+                }
+                Err(e) if encoding::is_to_blame(&e) && nameless < MAX_NAMELESS => {
+                    let Some(id) = self.raw_id(behind, nameless).await? else { continue };
+                    page.raw_count += 1;
+                    page.poison.push(id.as_deref().map_or_else(|bytes| no_text(bytes), encoding::poison));
+                    if let Ok(id) = id {
+                        page.next = Some(id);
+                        return Ok(page);
+                    }
+                    (nameless, size) = (nameless + 1, limit);
+                    continue;
+                }
+                rows => rows?,
+            };
             // A statement that began on the primary shows what the primary had then.
             rows.first().map_or(Ok(()), |row| self.primary(row))?;
             for row in &rows {
@@ -189,7 +217,7 @@ impl Sql {
                     },
                 }
             }
-            let full = i64::try_from(rows.len()) == Ok(limit);
+            let full = i64::try_from(rows.len()) == Ok(size);
             if full && !cut && nameless > 0 && nameless < MAX_NAMELESS {
                 continue;
             }
@@ -202,10 +230,16 @@ impl Sql {
     }
 
     async fn rows(&self, bare: bool, range: Range<'_>, limit: i64, skip: i64) -> Result<Vec<Row>, Error> {
-        let (statement, mut values) = match bare {
+        let begin = match bare {
             true => (self.statements().ids, Vec::new()),
             false => (self.statements().rows, args![ORDINARY_BODY, 1_i64].to_vec()),
         };
+        self.select(begin, range, limit, skip).await
+    }
+
+    /// The statement that begins so, of a range's rows in their order, with its values.
+    pub(super) async fn select(&self, begin: (&str, Vec<db::Arg>), range: Range<'_>, limit: i64, skip: i64) -> Result<Vec<Row>, Error> {
+        let (statement, mut values) = begin;
         let mut conditions = Vec::new();
         let ids = [("a.id > ?", range.after), ("a.id <= ?", range.upto)];
         for (condition, id) in ids.into_iter().filter_map(|(condition, id)| Some((condition, id?))) {
@@ -270,7 +304,7 @@ impl Sql {
         }
     }
 
-    async fn fetch(&self, sql: &'static str, args: &[db::Arg]) -> Result<Vec<Row>, Error> {
+    pub(super) async fn fetch(&self, sql: &'static str, args: &[db::Arg]) -> Result<Vec<Row>, Error> {
         self.db.fetch(sql, args).await.map_err(|e| self.explain(e))
     }
 
@@ -296,7 +330,7 @@ impl Sql {
     }
 
     /// `None`: no row.
-    fn id(&self, row: &Row) -> Result<Option<Id>, Error> {
+    pub(super) fn id(&self, row: &Row) -> Result<Option<Id>, Error> {
         row.text_or_bytes(1).map_err(|e| self.undecodable(e))
     }
 
@@ -332,7 +366,7 @@ impl Sql {
         Decoded::Row(SourceRow { id, kind, body, incarnation: Incarnation(created), modified })
     }
 
-    fn undecodable(&self, e: sqlx::Error) -> Error {
+    pub(super) fn undecodable(&self, e: sqlx::Error) -> Error {
         Error::Database(self.db.row_error(e))
     }
 

@@ -5,6 +5,7 @@
 
 mod collations;
 mod edges;
+mod encodings;
 mod few;
 mod model;
 #[cfg(feature = "failpoints")]

@@ -183,16 +183,18 @@ pub const OWN_TABLES: [&str; 9] = [
 impl TestDatabase {
     /// Makes an empty database with the collation that Clouddriver's installation guide asks for.
     pub async fn create(server: Server, purpose: &str) -> Self {
+        let options = if server == Server::MariaDb { "character set utf8mb4 collate utf8mb4_unicode_ci" } else { "" };
+        Self::create_with(server, purpose, options).await
+    }
+
+    /// As [`TestDatabase::create`], of another character set.
+    pub async fn create_with(server: Server, purpose: &str, options: &str) -> Self {
         let name = unique(&format!("t_{purpose}"));
         let root = Sql::open(&match server {
             Server::MariaDb => format!("{}/mysql", server.url()),
             Server::Postgres => format!("{}/postgres", server.url()),
         });
-        let made = match server {
-            Server::MariaDb => root.try_exec(&format!("create database {name} character set utf8mb4 collate utf8mb4_unicode_ci")).await,
-            Server::Postgres => root.try_exec(&format!("create database {name}")).await,
-        };
-        if let Err(e) = made {
+        if let Err(e) = root.try_exec(&format!("create database {name} {options}")).await {
             panic!("no {} for tests at {} (tests/databases.sh up): {e}", server.word(), server.url());
         }
         root.close().await;

@@ -21,7 +21,10 @@ const COLUMNS: &[(Server, &str)] = &[
     (Server::MariaDb, "varchar(255) character set utf8mb4 collate utf8mb4_bin"),
     (Server::MariaDb, "varchar(255) character set utf8mb4 collate utf8mb4_unicode_nopad_ci"),
     (Server::MariaDb, "varchar(255) character set utf8mb4 collate utf8mb4_danish_ci"),
+    (Server::MariaDb, "varchar(255) character set utf8mb4 collate utf8mb4_uca1400_as_cs"),
+    (Server::MariaDb, "varchar(255) character set utf8mb3 collate utf8mb3_general_ci"),
     (Server::MariaDb, "varchar(255) character set latin1 collate latin1_german2_ci"),
+    (Server::MariaDb, "varchar(255) character set latin1 collate latin1_swedish_ci"),
     (Server::Postgres, "varchar(255)"),
     (Server::Postgres, "varchar(255) collate \"C\""),
     (Server::Postgres, "varchar(255) collate \"und-x-icu\""),
@@ -84,42 +87,47 @@ fn all(names: &BTreeSet<String>, rest: &str) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_database_takes_for_one_name_or_two_and_however_it_sorts_them_each_row_is_migrated_refreshed_and_removed_once() {
     for (server, column) in COLUMNS {
-        let w = world(*server, column).await;
-        for name in NAMES.split('|') {
-            try_put(&w, name, 1_000).await;
-        }
-        let there = ids(&w).await;
-        let n = there.len() as u64;
-        assert!(n >= 25, "{column}: {there:?}");
-        for limit in [1, 2, 7] {
-            assert_eq!(skimmed(&w, limit).await, there.iter().cloned().collect::<Vec<_>>(), "{column}: {limit} at a time");
-        }
-        let mut settings = settings(&[r"[\s\S]*"]);
-        settings.page = 2;
-        let r = w.replica(settings.clone()).await;
-        let report = r.scan().await;
-        assert_eq!((report.rows, report.matched, report.taken, report.failed), (n, n, n, 0), "{column}");
-        assert_eq!(mirrored(&w).await, all(&there, "TO_MIGRATE v1 scanner"), "{column}");
-        assert_eq!(r.scan().await, Report { rows: n, matched: n, ..Report::default() }, "{column}: nothing is done twice");
-        for name in &there {
-            let (id, body) = (w.sql.quoted(name), w.sql.quoted(&body(name, "v2")));
-            let touched = w.sql.exec(&format!("update accounts set body = {body} where id = {id}")).await;
-            assert_eq!(touched, 1, "{column}: {name:?}");
-        }
-        assert_eq!(r.scan().await.refreshed, n, "{column}");
-        assert_eq!(mirrored(&w).await, all(&there, "TO_MIGRATE v2 scanner"), "{column}");
-        for name in there.iter().step_by(2) {
-            w.drop_row(name).await;
-        }
-        let left = ids(&w).await;
-        let gone = n - left.len() as u64;
-        settings.deletes = true;
-        let d = w.replica_with(settings, 1_000, Duration::from_secs(60)).await;
-        let report = d.scan().await;
-        assert_eq!((report.removed, report.drift), (gone, 0), "{column}");
-        assert_eq!(mirrored(&w).await, all(&left, "TO_MIGRATE v2 scanner"), "{column}");
-        w.done(&[&r, &d]).await;
+        each_row_once(world(*server, column).await, column).await;
     }
+    each_row_once(World::encoded("LATIN1", "scan_names").await, "LATIN1").await;
+    each_row_once(World::encoded("SQL_ASCII", "scan_names").await, "SQL_ASCII").await;
+}
+
+async fn each_row_once(w: World, column: &str) {
+    for name in NAMES.split('|') {
+        try_put(&w, name, 1_000).await;
+    }
+    let there = ids(&w).await;
+    let n = there.len() as u64;
+    assert!(n >= 25, "{column}: {there:?}");
+    for limit in [1, 2, 7] {
+        assert_eq!(skimmed(&w, limit).await, there.iter().cloned().collect::<Vec<_>>(), "{column}: {limit} at a time");
+    }
+    let mut settings = settings(&[r"[\s\S]*"]);
+    settings.page = 2;
+    let r = w.replica(settings.clone()).await;
+    let report = r.scan().await;
+    assert_eq!((report.rows, report.matched, report.taken, report.failed), (n, n, n, 0), "{column}");
+    assert_eq!(mirrored(&w).await, all(&there, "TO_MIGRATE v1 scanner"), "{column}");
+    assert_eq!(r.scan().await, Report { rows: n, matched: n, ..Report::default() }, "{column}: nothing is done twice");
+    for name in &there {
+        let (id, body) = (w.sql.quoted(name), w.sql.quoted(&body(name, "v2")));
+        let touched = w.sql.exec(&format!("update accounts set body = {body} where id = {id}")).await;
+        assert_eq!(touched, 1, "{column}: {name:?}");
+    }
+    assert_eq!(r.scan().await.refreshed, n, "{column}");
+    assert_eq!(mirrored(&w).await, all(&there, "TO_MIGRATE v2 scanner"), "{column}");
+    for name in there.iter().step_by(2) {
+        w.drop_row(name).await;
+    }
+    let left = ids(&w).await;
+    let gone = n - left.len() as u64;
+    settings.deletes = true;
+    let d = w.replica_with(settings, 1_000, Duration::from_secs(60)).await;
+    let report = d.scan().await;
+    assert_eq!((report.removed, report.drift), (gone, 0), "{column}");
+    assert_eq!(mirrored(&w).await, all(&left, "TO_MIGRATE v2 scanner"), "{column}");
+    w.done(&[&r, &d]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

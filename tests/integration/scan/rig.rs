@@ -173,7 +173,16 @@ impl World {
     }
 
     pub async fn on(server: Server, purpose: &str) -> Self {
-        let db = TestDatabase::create(server, purpose).await;
+        Self::of(TestDatabase::create(server, purpose).await).await
+    }
+
+    /// In a PostgreSQL database of another encoding.
+    pub async fn encoded(encoding: &str, purpose: &str) -> Self {
+        let options = format!("template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'");
+        Self::of(TestDatabase::create_with(Server::Postgres, purpose, &options).await).await
+    }
+
+    async fn of(db: TestDatabase) -> Self {
         db.make_accounts_table().await;
         Self { sql: db.admin.clone(), config: db.pool_config(), server: Some(db), _folder: None }
     }
