@@ -87,3 +87,21 @@ async fn what_enters_the_mirror_while_a_scan_goes_on_is_no_drift_and_if_it_chang
         w.done(&[&scans, &users]).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_rows_the_mirror_has_each_that_clouddriver_does_not_have_is_found() {
+    let w = World::sqlite().await;
+    let rows = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1100) insert into accounts \
+                select printf('a%04d', i), 'kubernetes', '{\"name\": \"a\"}', 1000, 1000, 'x' from n";
+    w.sql.exec(rows).await;
+    let mut settings = settings(&["a.*"]);
+    settings.deletes = true;
+    let r = w.replica(settings).await;
+    assert_eq!(r.scan().await.taken, 1_100);
+    // On each of the pages in which the mirror is read.
+    w.sql.exec("delete from accounts where id in ('a0001', 'a0499', 'a0500', 'a0501', 'a0777', 'a1001', 'a1100')").await;
+    let report = r.scan().await;
+    assert_eq!(report, Report { rows: 1_093, matched: 1_093, removed: 7, ..Report::default() });
+    assert_eq!(w.mirror_rows().await, 1_093);
+    w.done(&[&r]).await;
+}
