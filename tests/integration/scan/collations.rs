@@ -139,11 +139,17 @@ async fn an_account_that_was_made_again_under_another_spelling_is_the_same_where
         r.takes("Prod").await;
         w.drop_row("Prod").await;
         w.put("PROD", "kubernetes", "v2", 2_000).await;
-        r.scan().await;
+        let report = r.scan().await;
         match server {
-            Server::MariaDb => assert_eq!(w.mirror().await, ["Prod TO_MIGRATE v2 migrated"]),
+            Server::MariaDb => {
+                assert_eq!(w.mirror().await, ["Prod TO_MIGRATE v2 migrated"]);
+                assert_eq!(report.drift, 0, "it is there");
+            }
             // Two names: one is gone, which is drift, and the other is new.
-            Server::Postgres => assert_eq!(w.mirror().await, ["PROD TO_MIGRATE v2 scanner", "Prod INACTIVE v1 migrated"]),
+            Server::Postgres => {
+                assert_eq!(w.mirror().await, ["PROD TO_MIGRATE v2 scanner", "Prod INACTIVE v1 migrated"]);
+                assert_eq!(report.drift, 1);
+            }
         }
         w.done(&[&r]).await;
     }

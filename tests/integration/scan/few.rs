@@ -105,3 +105,26 @@ async fn however_many_rows_the_mirror_has_each_that_clouddriver_does_not_have_is
     assert_eq!(w.mirror_rows().await, 1_093);
     w.done(&[&r]).await;
 }
+
+/// They are too large to come with others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_definition_among_many_that_are_no_business_of_a_scans_is_read_alone_and_neither_it_nor_its_neighbours_are_lost() {
+    for w in World::all("scan_large").await {
+        for n in 0..30 {
+            w.put(&format!("other-{n:02}"), "kubernetes", "v1", 1_000).await;
+        }
+        let large = "x".repeat(200_000);
+        for name in ["match-1", "match-3", "other-match-5"] {
+            w.put(name, "kubernetes", "v1", 1_000).await;
+        }
+        for name in ["match-2", "match-4"] {
+            w.put(name, "kubernetes", &large, 1_000).await;
+        }
+        let r = w.replica(settings(&["(other-)?match-.*"])).await;
+        assert_eq!(r.scan().await, Report { rows: 35, matched: 5, taken: 5, ..Report::default() }, "{}", w.word());
+        w.put("match-4", "kubernetes", &large.replace('x', "y"), 1_000).await;
+        let changed = Report { rows: 35, matched: 5, refreshed: 1, ..Report::default() };
+        assert_eq!(r.scan().await, changed, "{}", w.word());
+        w.done(&[&r]).await;
+    }
+}
