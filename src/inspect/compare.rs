@@ -28,11 +28,11 @@ pub(super) enum Difference {
     OtherMode,
 }
 
-pub(super) const NOT_JSON: &str = "its definition is not JSON that can be read";
+pub(super) const NOT_JSON: &str = "its definition is no JSON object that can be read";
 
 /// Compares Clouddriver's Kubernetes account with its row; `mode` is what `row` was read by.
 pub(super) fn compare(store: &Store, mode: &str, row: &SourceRow, m: &PassRow) -> Difference {
-    let Ok(theirs) = serde_json::from_str::<Value>(&row.body) else { return Difference::Unreadable(NOT_JSON) };
+    let Some(theirs) = row.definition() else { return Difference::Unreadable(NOT_JSON) };
     match m.incarnation {
         None => return Difference::NotLinked,
         Some(incarnation) if incarnation != row.incarnation.0 => return Difference::OtherLife,

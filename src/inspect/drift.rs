@@ -367,7 +367,7 @@ impl Look<'_> {
                 let was_here = beside.claimed == Some(&row.incarnation.0);
                 if beside.by_hand || !(was_here || beside.takes) {
                     None
-                } else if serde_json::from_str::<Value>(&row.body).is_err() {
+                } else if row.definition().is_none() {
                     found(Kind::Poison, NOT_JSON)
                 } else if was_here {
                     found(Kind::Missing, "it was in the mirror, and nobody took it out")

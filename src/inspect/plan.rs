@@ -211,7 +211,7 @@ impl Planner<'_> {
             return Outcome::nothing(words(Why::NotMatched));
         }
         let difference = m.filter(|m| m.origin.follows_clouddriver()).map(|m| compare(&self.view.store, self.view.source.mode(), row, m));
-        let readable = serde_json::from_str::<Value>(&row.body).is_ok();
+        let readable = row.definition().is_some();
         let differs = !matches!(difference, None | Some(Difference::None | Difference::OtherMode));
         let account = Account {
             matched: is_matched,
@@ -306,9 +306,9 @@ impl Planner<'_> {
 
     /// Why it cannot be mirrored as it is, if it cannot.
     fn unstorable(&self, row: &SourceRow) -> Option<String> {
-        match serde_json::from_str::<Value>(&row.body) {
-            Err(_) => Some(NOT_JSON.to_owned()),
-            Ok(definition) => self.view.store.seal_definition(&row.id, &definition).err().map(|e| e.to_string()),
+        match row.definition() {
+            None => Some(NOT_JSON.to_owned()),
+            Some(definition) => self.view.store.seal_definition(&row.id, &definition).err().map(|e| e.to_string()),
         }
     }
 

@@ -148,10 +148,10 @@ impl Engine {
             Reading::Present(row) => Some(row),
             Reading::Absent | Reading::Unknown(_) => None,
         };
-        let definition = match row.filter(|r| r.is_kubernetes()).map(|r| serde_json::from_str::<Value>(&r.body)) {
-            Some(Ok(definition)) => Some(definition),
+        let definition = match row.filter(|r| r.is_kubernetes()).map(SourceRow::definition) {
+            Some(Some(definition)) => Some(definition),
             // Told as settling tells it.
-            Some(Err(_)) => return None,
+            Some(None) => return None,
             None => None,
         };
         let differs = matches!((&definition, m), (Some(d), Some(m)) if !self.same_definition(m, d));

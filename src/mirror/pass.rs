@@ -301,12 +301,12 @@ impl Engine {
         if !row.is_kubernetes() || m.incarnation != Some(row.incarnation.0) {
             return true;
         }
-        let theirs = serde_json::from_str::<serde_json::Value>(&row.body);
+        let theirs = row.definition();
         let ours = self.store.open_definition(&m.name, &m.definition.0);
         match (theirs, ours) {
-            (Ok(t), Ok(o)) => m.mode == self.source.mode() && t != o,
-            // Not JSON: poison, which settling tells. A definition that cannot be opened is written anew.
-            (Err(_), _) | (_, Err(_)) => true,
+            (Some(t), Ok(o)) => m.mode == self.source.mode() && t != o,
+            // No object: poison, which settling tells. A definition that cannot be opened is written anew.
+            (None, _) | (_, Err(_)) => true,
         }
     }
 

@@ -138,9 +138,9 @@ impl Engine {
                 }));
             }
         };
-        let definition = match row.as_ref().filter(|r| r.is_kubernetes()).map(|r| serde_json::from_str::<Value>(&r.body)) {
-            Some(Ok(v)) => Some(v),
-            Some(Err(_)) => return self.poison(name, "it is not JSON that can be read", &own, &intents).await,
+        let definition = match row.as_ref().filter(|r| r.is_kubernetes()).map(SourceRow::definition) {
+            Some(Some(v)) => Some(v),
+            Some(None) => return self.poison(name, "it is no JSON object that can be read", &own, &intents).await,
             None => None,
         };
 

@@ -65,8 +65,8 @@ impl Scanner {
             if m.is_none() && !is_matched {
                 continue;
             }
-            // As a value, as whoever takes it over reads it: a number that is none is passed over by those who only look for the end.
-            let readable = serde_json::from_str::<serde_json::Value>(&row.body).is_ok();
+            // As a value: a number that is none is passed over by those who only look for the end.
+            let readable = row.definition().is_some();
             let account = Account {
                 matched: is_matched,
                 readable,
@@ -86,7 +86,7 @@ impl Scanner {
             course.report.by_hand += u64::from(verdict.why == Why::ByHand);
             if !readable {
                 course.report.failed += 1;
-                self.tell_poison(name, "its definition is not JSON that can be read");
+                self.tell_poison(name, "its definition is no JSON object that can be read");
                 continue;
             }
             if verdict.refresh {

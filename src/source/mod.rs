@@ -68,6 +68,12 @@ impl SourceRow {
     pub fn is_kubernetes(&self) -> bool {
         self.kind == "kubernetes"
     }
+
+    /// The definition as a value, as whoever takes it over reads it. `None`: it is no JSON, or not an object, which is an account neither to
+    /// Clouddriver (it passes such a row over) nor to anybody else.
+    pub fn definition(&self) -> Option<serde_json::Value> {
+        serde_json::from_str(&self.body).ok().filter(serde_json::Value::is_object)
+    }
 }
 
 /// What one name's reading found.
