@@ -22,6 +22,7 @@ use super::metrics::Metrics;
 use super::registry::Registry;
 use super::settle::Settled;
 use super::spool::{Noted, Spool};
+use super::unsettled::Unsettled;
 use crate::config::Interceptor;
 use crate::source::Source;
 use crate::store::Store;
@@ -67,6 +68,7 @@ pub struct Engine {
     epoch: Mutex<String>,
     names: Mutex<HashMap<String, Arc<NameTask>>>,
     slots: Semaphore,
+    unsettled: Unsettled,
     marked: tokio::sync::Mutex<bool>,
     changed: OnceLock<Bell>,
 }
@@ -151,6 +153,7 @@ impl Engine {
             epoch: Mutex::new(Ulid::generate().to_string()),
             names: Mutex::default(),
             slots: Semaphore::new(CONCURRENT_SETTLES),
+            unsettled: Unsettled::default(),
             marked: tokio::sync::Mutex::new(false),
             changed: OnceLock::new(),
         })
@@ -328,11 +331,12 @@ impl Engine {
             let pause = match result {
                 Ok(Settled { .. }) => {
                     retry = Duration::from_millis(50);
+                    self.unsettled.is_over(&name);
                     self.next_reading(&name)
                 }
                 Err(e) => {
                     self.metrics.settle_errors.inc();
-                    warn!(error = %e, account = name, "an account cannot be settled yet");
+                    self.unsettled.failed(&name, &e);
                     retry = (retry * 2).min(SLOWEST_RETRY);
                     Some(retry.mul_f64(0.5 + fastrand::f64() / 2.0))
                 }

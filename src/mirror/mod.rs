@@ -19,6 +19,7 @@ pub mod registry;
 pub mod settle;
 mod spool;
 pub mod take;
+mod unsettled;
 
 pub use change::{Announced, Change, Journal, Method, Outcome, Refusal, Ticket, Verdict};
 pub use engine::{Engine, MirrorStatus};
