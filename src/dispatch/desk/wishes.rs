@@ -112,8 +112,7 @@ impl Desk {
         let deleting = matches!(row.state.status, Status::Deleting | Status::DeleteFailed);
         let (event, hand) = match wish.kind {
             Kind::Look => return Plan::Write(row.stay(), Box::default(), Outcome::Done),
-            Kind::Update if !row.state.dynamic => return not("it is in an agent's own configuration: change it there"),
-            Kind::TakeAgain if !row.state.dynamic => return not("it is in an agent's own configuration"),
+            Kind::Update | Kind::TakeAgain if !row.state.dynamic => return not(&belongs_to_an_agent(row)),
             Kind::Update | Kind::TakeAgain if deleting => return not("it is being deleted"),
             Kind::TakeAgain if !by_hand || row.state.wanted != Wanted::Inactive => {
                 return not(if unsure {
@@ -151,14 +150,28 @@ fn stored<'a>(place: Place<'a>, ask: &'a Ask) -> &'a str {
     if let Place::Here(row) = place { &row.name } else { &ask.name }
 }
 
+/// Whose it is, and where it is changed.
+fn belongs_to_an_agent(row: &StateRow) -> String {
+    let of = row.zone.as_deref().map_or_else(String::new, |zone| format!(" (zone {zone})"));
+    format!("it is in an agent's own configuration{of}: change it there, below kubernetes.accounts")
+}
+
 /// A wish is answered before it is followed, so the row's message says why it was not.
 fn passed_over(wish: &Wish<'_>, row: &StateRow, why: String) -> Plan {
     let Kind::Want(wanted) = wish.kind else { return Plan::Nothing(Outcome::Not(why)) };
+    let why = if row.state.dynamic { why } else { format!("{} was passed over: {}", wanted.as_str(), belongs_to_an_agent(row)) };
     tracing::warn!(account = row.name, wanted = wanted.as_str(), why, "a user's wish is passed over");
-    if !row.state.dynamic {
-        // What comes from an agent's file has nothing wrong with it.
-        return Plan::Nothing(Outcome::Not(why));
-    }
-    let extra = Extra { message: Message::Set(why.clone()), due: Due::Keep, ..Extra::default() };
+    let told = match row.error_message.as_deref() {
+        // Why its cluster is not reached goes on to be told: nobody says it again.
+        Some(told) if !row.state.dynamic && row.state.status != Status::Active => {
+            let told = told.split(PASSED_OVER).next().unwrap_or_default();
+            format!("{told}{PASSED_OVER}{why}")
+        }
+        _ => why.clone(),
+    };
+    let extra = Extra { message: Message::Set(told), due: Due::Keep, ..Extra::default() };
     Plan::Write(row.stay(), Box::new(extra), Outcome::Not(why))
 }
+
+/// Between the message of an account that an agent owns and the wish that was passed over.
+const PASSED_OVER: &str = "; a user's wish: ";

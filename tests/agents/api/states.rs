@@ -157,8 +157,23 @@ async fn an_account_of_an_agents_own_file_is_left_to_that_file() {
     assert_eq!(rig.change("POST", "/armory/accounts/dynamic", &json!([{"name": "own", "serviceAccount": true}])).await.0, 409);
     assert_eq!(rig.change("PUT", "/armory/accounts/dynamic", &json!({"name": "own", "kinds": []})).await.0, 409);
     assert_eq!(patch(&rig, "own", "INACTIVE").await, 202);
+    let told = async || rig.json("/agents/kubernetes/accounts/own").await.1["errorMessage"].as_str().unwrap_or_default().to_owned();
+    assert!(
+        told().await.starts_with("INACTIVE was passed over: it is in an agent's own configuration: change it there"),
+        "{}",
+        told().await
+    );
     assert_eq!(rig.ask("DELETE", "/armory/accounts/own", None).await.status, 202);
+    assert!(told().await.starts_with("DELETED was passed over: "), "{}", told().await);
     assert_eq!((world.rows().await, world.by_hand().await), (vec!["own ACTIVE -".to_owned()], vec![]));
+    // Why its cluster is not reached is told all the same, and no wish heaps up there.
+    world.set("own", "status = 'FAILED', zone_id = 'z1', error_message = 'the cluster does not let the agent in: 401'").await;
+    for state in ["INACTIVE", "ACTIVE", "INACTIVE"] {
+        assert_eq!(patch(&rig, "own", state).await, 202);
+    }
+    let (fault, wish) = ("the cluster does not let the agent in: 401", "a user's wish: INACTIVE was passed over");
+    assert!(told().await.starts_with(&format!("{fault}; {wish}: it is in an agent's own configuration (zone z1): ")), "{}", told().await);
+    assert_eq!(told().await.matches("passed over").count(), 1, "{}", told().await);
     assert_eq!(rig.json("/armory/accounts/own").await.1["source"], "static-agent-config");
     rig.end().await;
 }
