@@ -183,7 +183,7 @@ fn is_meant(held: &Held, generation: i64) -> bool {
 }
 
 fn role(held: &Held, watch: bool) -> Option<Held> {
-    let state = if watch { HeldState::Watching } else { HeldState::Standby };
+    let state = HeldState::reached(watch);
     let other = matches!((&held.state, &state), (HeldState::Watching, HeldState::Standby) | (HeldState::Standby, HeldState::Watching));
     other.then(|| Held { state, ..held.clone() })
 }

@@ -109,6 +109,13 @@ pub enum HeldState {
     Failed(Failure),
 }
 
+impl HeldState {
+    /// Reached, and it watches or stands by.
+    pub(crate) const fn reached(watch: bool) -> Self {
+        if watch { Self::Watching } else { Self::Standby }
+    }
+}
+
 /// What an agent learned of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {

@@ -31,16 +31,48 @@ pub(super) struct Asked {
     /// In the words of the log.
     pub(super) kind: &'static str,
     wishes: BTreeMap<Arc<str>, Wish>,
-    /// Accounts of which a later operation has asked something else: what it makes of them, and not this one, is what the agent has then.
+    /// Accounts of which later operations have asked something: what those make of them, and not this one, is what the agent has then.
     overtaken: BTreeMap<Arc<str>, Overtaken>,
 }
 
-/// Which operation has overtaken another, as far as one account goes.
-#[derive(Clone, Copy, Debug)]
+/// Which operations have overtaken another, as far as one account goes: the last of each kind.
+#[derive(Clone, Copy, Debug, Default)]
 struct Overtaken {
-    by: Ulid,
-    /// It adds this generation; `None`: it deletes.
-    adds: Option<i64>,
+    deletes: Option<Ulid>,
+    adds: Option<(Ulid, i64)>,
+    role: Option<(Ulid, bool)>,
+}
+
+impl Overtaken {
+    /// Whatever an earlier order to add it came to, what a later one comes to is so.
+    const fn is_settled_by_later(&self) -> bool {
+        self.deletes.is_some() || self.adds.is_some()
+    }
+
+    /// This one was refused as a whole: nothing of it was done.
+    fn forget(&mut self, id: Ulid) {
+        self.deletes = self.deletes.filter(|by| *by != id);
+        self.adds = self.adds.filter(|(by, _)| *by != id);
+        self.role = self.role.filter(|(by, _)| *by != id);
+    }
+
+    /// What is left to be told of an earlier operation's effect.
+    fn leaves(&self, wish: Wish, effect: Effect) -> Option<Effect> {
+        match (wish, effect) {
+            (Wish::Add { .. }, _) if self.is_settled_by_later() => None,
+            (Wish::Add { .. }, Effect::Has(held)) => {
+                let state = self.role.map_or(held.state.clone(), |(_, watch)| HeldState::reached(watch));
+                Some(Effect::Has(Held { state, ..held }))
+            }
+            (Wish::Delete { .. }, Effect::Gone { generation }) => match self.adds {
+                Some((_, added)) if generation == 0 => Some(Effect::GoneBefore { generation: added }),
+                Some((_, added)) if generation == added => None,
+                _ => Some(Effect::Gone { generation }),
+            },
+            (Wish::Role { .. }, _) if self.adds.is_some() || self.role.is_some() => None,
+            (_, effect) => Some(effect),
+        }
+    }
 }
 
 impl Asked {
@@ -61,14 +93,25 @@ impl Asked {
 
     /// A later operation is sent: an agent carries out what concerns one account in the order in which it came, and answers when all of an
     /// operation is done, so this one's outcome may come after the later one's.
+    ///
+    /// Of two orders to add one generation the later one's outcome is what became of it: the agent that has it (or reaches it) takes the later
+    /// order's role, and one that had failed tries anew. One to add another generation tells nothing of this one: it may be refused for what
+    /// its definition says, and the agent keeps what it has.
     fn is_overtaken(&mut self, by: Ulid, later: &Self) {
-        for (name, wish) in &mut self.wishes {
-            let adds = match (*wish, later.wishes.get(name)) {
-                (Wish::Add { generation, .. }, Some(Wish::Delete { generation: gone })) if [0, generation].contains(gone) => None,
-                (Wish::Delete { .. }, Some(Wish::Add { generation, .. })) => Some(*generation),
-                _ => continue,
-            };
-            self.overtaken.insert(name.clone(), Overtaken { by, adds });
+        for (name, wish) in &self.wishes {
+            let Some(after) = later.wishes.get(name) else { continue };
+            let overtaken = self.overtaken.entry(name.clone()).or_default();
+            match (*wish, *after) {
+                (Wish::Add { generation, .. }, Wish::Delete { generation: gone }) if [0, generation].contains(&gone) => {
+                    overtaken.deletes = Some(by);
+                }
+                (Wish::Add { generation, .. }, Wish::Add { generation: again, .. }) if generation == again => {
+                    overtaken.adds = Some((by, again));
+                }
+                (Wish::Delete { .. } | Wish::Role { .. }, Wish::Add { generation, .. }) => overtaken.adds = Some((by, generation)),
+                (Wish::Add { .. } | Wish::Role { .. }, Wish::Role { watch }) => overtaken.role = Some((by, watch)),
+                _ => {}
+            }
         }
     }
 
@@ -198,7 +241,7 @@ impl Orders {
         };
         if said.failure.is_some() {
             // Nothing of it was done.
-            state.all().for_each(|earlier| earlier.overtaken.retain(|_, o| o.by != id));
+            state.all().for_each(|earlier| earlier.overtaken.values_mut().for_each(|o| o.forget(id)));
         }
         drop(state);
         if let Some(failed) = said.failure {
@@ -206,15 +249,13 @@ impl Orders {
             return Ok(Taken { asked, effects: Vec::new(), answer: answer.map(|a| (a, refused)) });
         }
         let outcomes = outcomes(&asked, said.accounts);
-        let effect = |o: &Outcome| match (effect(*asked.wishes.get(&o.name)?, o)?, asked.overtaken.get(&o.name)) {
-            (effect, None) => Some(effect),
-            (Effect::Gone { generation: 0 }, Some(Overtaken { adds: Some(generation), .. })) => {
-                Some(Effect::GoneBefore { generation: *generation })
+        let effect = |o: &Outcome| {
+            let wish = *asked.wishes.get(&o.name)?;
+            let effect = effect(wish, o)?;
+            match asked.overtaken.get(&o.name) {
+                Some(overtaken) => overtaken.leaves(wish, effect),
+                None => Some(effect),
             }
-            (Effect::Gone { generation }, Some(Overtaken { adds: Some(added), .. })) if generation != *added => {
-                Some(Effect::Gone { generation })
-            }
-            (_, Some(_)) => None,
         };
         let effects = outcomes.iter().filter_map(|o| Some((o.name.clone(), effect(o)?))).collect();
         Ok(Taken { asked, effects, answer: answer.map(|a| (a, Ok(outcomes))) })
@@ -224,7 +265,7 @@ impl Orders {
     pub(super) fn is_being_added(&self, name: &str, generation: i64) -> bool {
         let state = self.state();
         let adds = |asked: &Asked| {
-            let wish = asked.wishes.get(name).filter(|_| !asked.overtaken.contains_key(name));
+            let wish = asked.wishes.get(name).filter(|_| !asked.overtaken.get(name).is_some_and(Overtaken::is_settled_by_later));
             matches!(wish, Some(Wish::Add { generation: g, .. }) if *g == generation)
         };
         state.open.values().any(|(asked, _)| adds(asked)) || state.late.iter().any(|(_, asked)| adds(asked))
@@ -285,8 +326,7 @@ fn effect(wish: Wish, outcome: &Outcome) -> Option<Effect> {
     };
     match wish {
         Wish::Add { generation, watch } if outcome.generation == generation => {
-            let state = if watch { HeldState::Watching } else { HeldState::Standby };
-            Some(Effect::Has(Held { generation, properties: None, state, facts }))
+            Some(Effect::Has(Held { generation, properties: None, state: HeldState::reached(watch), facts }))
         }
         // The agent has another one than was asked for, and says itself which.
         Wish::Add { .. } => None,

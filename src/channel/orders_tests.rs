@@ -128,3 +128,82 @@ fn a_later_order_tells_what_the_agent_has_though_the_earlier_ones_outcome_comes_
     drop(orders.outcome(refused, wire::Outcome { failure: Some(wire::Failure::default()), ..wire::Outcome::default() }).unwrap());
     assert_eq!(effects(added, done("a", 7)).len(), 1);
 }
+
+fn added(orders: &Orders, generation: i64, watch: bool) -> Ulid {
+    let account = NewAccount { name: "a".into(), generation, definition: Arc::from(*b"{}"), watch };
+    begun(orders, Asked::of(&Order::Add(vec![account]))).0
+}
+
+fn role(orders: &Orders, watch: bool) -> Ulid {
+    begun(orders, Asked::of(&Order::Roles(vec![("a".into(), watch)]))).0
+}
+
+/// What an outcome came to: whether the agent has it, in which state, or nothing is told.
+fn effect_of(orders: &Orders, id: Ulid, account: AccountOutcome) -> Option<Effect> {
+    orders.outcome(id, said(vec![account])).unwrap().effects.pop().map(|(_, effect)| effect)
+}
+
+fn has(effect: Option<Effect>) -> Option<HeldState> {
+    if let Some(Effect::Has(held)) = effect { Some(held.state) } else { None }
+}
+
+#[test]
+fn of_two_orders_to_add_one_generation_the_later_one_tells() {
+    let orders = Orders::default();
+    // The first is given up; the agent is to stand by, as another one has it meanwhile.
+    let first = added(&orders, 7, true);
+    orders.give_up(first);
+    let again = added(&orders, 7, false);
+    assert!(orders.is_being_added("a", 7));
+    assert_eq!(has(effect_of(&orders, again, done("a", 7))), Some(HeldState::Standby));
+    assert_eq!(effect_of(&orders, first, done("a", 7)), None, "it does not watch");
+    // It could not have it at first, and can now; in the other order of outcomes too.
+    let (first, again) = (added(&orders, 7, true), added(&orders, 7, true));
+    assert_eq!(has(effect_of(&orders, again, done("a", 7))), Some(HeldState::Watching));
+    assert_eq!(effect_of(&orders, first, failed("a")), None, "it has it");
+    // It has had it, and cannot have it any more.
+    let (first, again) = (added(&orders, 7, true), added(&orders, 7, true));
+    assert_eq!(effect_of(&orders, first, done("a", 7)), None);
+    assert_eq!(effect_of(&orders, again, failed("a")), Some(Effect::Gone { generation: 7 }));
+}
+
+#[test]
+fn an_order_to_add_another_generation_tells_nothing_of_the_earlier_one() {
+    let orders = Orders::default();
+    let (old, new) = (added(&orders, 6, true), added(&orders, 7, true));
+    // What cannot be read replaces nothing.
+    assert_eq!(effect_of(&orders, new, failed("a")), Some(Effect::Gone { generation: 7 }));
+    assert_eq!(has(effect_of(&orders, old, done("a", 6))), Some(HeldState::Watching));
+}
+
+#[test]
+fn a_later_order_to_add_that_was_refused_as_a_whole_overtakes_nothing() {
+    let orders = Orders::default();
+    let refuse =
+        |id| drop(orders.outcome(id, wire::Outcome { failure: Some(wire::Failure::default()), ..wire::Outcome::default() }).unwrap());
+    let (first, again) = (added(&orders, 7, true), added(&orders, 7, false));
+    refuse(again);
+    assert_eq!(has(effect_of(&orders, first, done("a", 7))), Some(HeldState::Watching));
+    // That it was to be let go of in between stands.
+    let first = added(&orders, 7, true);
+    let (_deleted, _waits) = begun(&orders, Asked::of(&Order::Delete(vec![("a".into(), 0)])));
+    let again = added(&orders, 7, true);
+    refuse(again);
+    assert_eq!(effect_of(&orders, first, done("a", 7)), None);
+}
+
+#[test]
+fn who_watches_the_last_order_says_though_earlier_outcomes_come_after_its_own() {
+    let orders = Orders::default();
+    // Given to stand by, and told to watch before it has answered.
+    let (given, told) = (added(&orders, 7, false), role(&orders, true));
+    assert_eq!(effect_of(&orders, told, done("a", 7)), Some(Effect::Role { watch: true }));
+    assert!(orders.is_being_added("a", 7), "it is still on its way");
+    assert_eq!(has(effect_of(&orders, given, done("a", 7))), Some(HeldState::Watching));
+    let (told, given) = (role(&orders, true), added(&orders, 7, false));
+    assert_eq!(has(effect_of(&orders, given, done("a", 7))), Some(HeldState::Standby));
+    assert_eq!(effect_of(&orders, told, done("a", 7)), None);
+    let (first, second) = (role(&orders, true), role(&orders, false));
+    assert_eq!(effect_of(&orders, second, done("a", 7)), Some(Effect::Role { watch: false }));
+    assert_eq!(effect_of(&orders, first, done("a", 7)), None);
+}

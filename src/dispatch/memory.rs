@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::plan::FailedLately;
-use crate::channel::{Agent, AgentId, SessionId};
+use crate::channel::{Agent, AgentId, SessionId, ZoneId};
 
 /// Longest pause before an agent that failed with an account gets it again.
 const SLOWEST: Duration = Duration::from_secs(300);
@@ -30,6 +30,8 @@ pub(super) struct Memory {
     turn: u64,
     /// Agents that failed with an account.
     failed: HashMap<Arc<str>, Vec<Failed>>,
+    /// The last agent of a zone that could not have an account: the next one has its turn.
+    passed: HashMap<Arc<str>, HashMap<ZoneId, AgentId>>,
     /// Since when an account has no agent.
     missing: HashMap<Arc<str>, Instant>,
     /// Accounts of agents that are refused, and why.
@@ -182,6 +184,21 @@ impl Memory {
             .collect()
     }
 
+    /// An agent of a zone could not have an account that no agent has.
+    pub(super) fn pass(&mut self, name: &Arc<str>, agent: &Agent) {
+        self.passed.entry(name.clone()).or_default().insert(agent.zone.clone(), agent.session.agent.clone());
+    }
+
+    /// The last of a zone that could not.
+    pub(super) fn passed(&self, name: &str, zone: &ZoneId) -> Option<AgentId> {
+        self.passed.get(name)?.get(zone).cloned()
+    }
+
+    /// An agent has it: should it be without one again, the turns begin anew.
+    pub(super) fn begin_turns_anew(&mut self, name: &str) {
+        self.passed.remove(name);
+    }
+
     /// Notes whether an account is without an agent; asks for a look when the grace period is over.
     pub(super) fn note_missing(&mut self, name: &Arc<str>, missing: bool, grace: Duration) {
         if !missing {
@@ -242,6 +259,7 @@ impl Memory {
     /// Nothing is known of a name any more.
     pub(super) fn forget(&mut self, name: &str) {
         self.failed.remove(name);
+        self.passed.remove(name);
         self.missing.remove(name);
     }
 }
@@ -251,7 +269,6 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::channel::ZoneId;
 
     #[test]
     fn what_was_planned_before_something_newer_is_not_sent_any_more() {

@@ -17,6 +17,7 @@ pub mod plan;
 mod registrations;
 mod run;
 mod send;
+mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::identity;
+use super::turns::in_turn;
 use crate::account::Status;
 use crate::channel::{Agent, AgentId, Held, HeldState, SessionId};
 use crate::config::Limits;
@@ -23,8 +24,10 @@ pub struct Sight<'a> {
     pub zone: Vec<Arc<Agent>>,
     /// Who has an account of this name, the first to connect first.
     pub holders: Vec<Arc<Agent>>,
-    /// The first agent of each zone that has one, where the row has no zone or only one that was found.
+    /// The agent of each zone whose turn it is, where the row has no zone or only one that was found.
     pub firsts: Vec<Arc<Agent>>,
+    /// The last agent of its zone that could not have it, since one had it.
+    pub passed: Option<AgentId>,
     /// The operation that the row names is under way in this process.
     pub under_way: bool,
     /// The owner that the row names lives, and is not this process.
@@ -232,7 +235,7 @@ fn offer(s: &Sight<'_>) -> Plan {
     if after(row).is_some() {
         return Plan { let_go, ..Plan::default() };
     }
-    let agents = if row.zone.is_some() { s.zone.first().cloned().into_iter().collect() } else { s.firsts.clone() };
+    let agents = if row.zone.is_some() { in_turn(&s.zone, s.passed.as_ref()).cloned().into_iter().collect() } else { s.firsts.clone() };
     if !agents.is_empty() {
         return Plan { let_go, next: Next::Offer(agents), ..Plan::default() };
     }
@@ -352,9 +355,11 @@ fn tend(s: &Sight<'_>) -> Plan {
         };
         return plan;
     }
+    // Where the one that had it is gone, and others could not have it before, it may come back.
+    let over = s.missing.is_some_and(|since| since >= limits.grace);
     if all.coming || !plan.give.is_empty() {
         // What is on its way tells how it went; the grace period runs meanwhile, so that nobody waits unseen.
-    } else if !all.failed.is_empty() || !s.failed_lately.is_empty() {
+    } else if !all.failed.is_empty() || (!s.failed_lately.is_empty() && (orphaned || over)) {
         let said = all.failed.iter().map(|(_, m)| m).chain(s.failed_lately.iter().map(|f| &f.message));
         let text = said.map(String::as_str).collect::<Vec<_>>().join("; ");
         let extra = Extra { message: Message::Set(text), due: next_try(row, limits), connections: Some(0), ..Extra::default() };
@@ -372,7 +377,7 @@ fn tend(s: &Sight<'_>) -> Plan {
         return plan;
     }
     plan.missing = true;
-    if s.missing.is_some_and(|since| since >= limits.grace) {
+    if over {
         let found = row.zone_found || row.zone.is_none();
         let text = match &row.zone {
             Some(zone) if s.zone.is_empty() => format!("no agent of the zone {zone} is connected"),

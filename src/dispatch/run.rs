@@ -12,6 +12,7 @@ use super::Dispatch;
 use super::places::Places;
 use super::plan::{self, FailedLately, Next, Plan, Sight};
 use super::send::{Attempt, Back, Given, Offer, Together, Told, chunks};
+use super::turns::in_turn;
 use crate::account::{Origin, Status};
 use crate::channel::Agent;
 use crate::lifecycle::{self, Event, Step};
@@ -197,7 +198,7 @@ impl Dispatch {
         let mut roles: HashMap<_, Told<bool>> = HashMap::new();
         let mut backs = Together::default();
         for row in rows.drain(..) {
-            let plan = self.plan(&row, || firsts.get_or_init(|| self.firsts()).clone());
+            let plan = self.plan(&row, || self.in_turn(&row.name, firsts.get_or_init(|| self.zones())));
             let name: Arc<str> = row.name.as_str().into();
             self.remember(&name, &row, &plan);
             for (agent, generation) in plan.let_go {
@@ -261,9 +262,16 @@ impl Dispatch {
         Ok(Places::new(all, taken, waiting))
     }
 
-    /// The first agent of each zone.
-    fn firsts(&self) -> Vec<Arc<Agent>> {
-        self.agents.zones().iter().filter_map(|zone| self.agents.of_zone(zone).into_iter().next()).collect()
+    /// All zones that have agents.
+    fn zones(&self) -> Vec<Vec<Arc<Agent>>> {
+        self.agents.zones().iter().map(|zone| self.agents.of_zone(zone)).collect()
+    }
+
+    /// The agent of each zone whose turn it is.
+    fn in_turn(&self, name: &str, zones: &[Vec<Arc<Agent>>]) -> Vec<Arc<Agent>> {
+        let memory = self.memory();
+        let one = |zone: &Vec<Arc<Agent>>| in_turn(zone, memory.passed(name, &zone.first()?.zone).as_ref()).cloned();
+        zones.iter().filter_map(one).collect()
     }
 
     fn plan(&self, row: &StateRow, firsts: impl FnOnce() -> Vec<Arc<Agent>>) -> Plan {
@@ -276,6 +284,7 @@ impl Dispatch {
             zone,
             holders,
             firsts,
+            passed: row.zone.as_ref().and_then(|z| memory.passed(&row.name, &crate::channel::ZoneId(z.as_str().into()))),
             under_way: memory.is_under_way(row.operation.as_deref()),
             owned_elsewhere: self.life.is_another(row.owner.as_deref()),
             busy: memory.busy(&row.name),

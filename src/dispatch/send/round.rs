@@ -1,4 +1,4 @@
-//! The round over zones, for an account that has none.
+//! The round over zones, for an account that has none: one agent of each, the next round another one of each.
 
 use std::sync::Arc;
 
@@ -39,6 +39,7 @@ impl Dispatch {
                 }));
             }
             let Some((agent, answer)) = running.next().await else { break };
+            self.note_turn(&o.attempt.name, agent, &answer);
             match answer {
                 Answer::Done(facts) => {
                     winner = Some((agent.clone(), facts));

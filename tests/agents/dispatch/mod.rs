@@ -13,4 +13,5 @@ mod rows;
 mod scanned;
 pub mod scripted;
 mod table;
+mod turns;
 mod whole;

@@ -86,7 +86,8 @@ pub fn send(s: &mut State, slot: usize, a: usize, mutant: Mutant) {
     let has = s.agents[a].has;
     let ask = match task.kind {
         Kind::Offer | Kind::Round | Kind::Give { .. } => {
-            overtake(s, slot, a, |t| if t.adds() { None } else { Some(Some(generation)) }, mutant);
+            let adds = |t: &Task| t.generation == generation && mutant != Mutant::AddsInAnyOrder;
+            overtake(s, slot, a, |t| if t.adds() { adds(t).then_some(None) } else { Some(Some(generation)) }, mutant);
             let watch = !matches!(task.kind, Kind::Round | Kind::Give { watch: false });
             match has {
                 Some(h) if h.generation == generation && h.standing != Standing::Failed => {
@@ -115,6 +116,7 @@ pub fn send(s: &mut State, slot: usize, a: usize, mutant: Mutant) {
             Ask::Outcome(true)
         }
         Kind::Role { watch } => {
+            tell_role(s, slot, a, watch, mutant);
             if let Some(h) = &mut s.agents[a].has
                 && h.watch != watch
             {
@@ -134,8 +136,24 @@ fn overtake(s: &mut State, slot: usize, a: usize, which: impl Fn(&Task) -> Optio
     }
     for (i, task) in s.memory.tasks.iter_mut().enumerate() {
         let Some(task) = task.as_mut().filter(|t| i != slot && matches!(t.asks[a], Ask::Sent | Ask::Outcome(_))) else { continue };
-        if let (Some(spares), false) = (which(task), matches!(task.kind, Kind::Role { .. })) {
-            (task.overtaken[a], task.spares[a]) = (spares.is_none(), spares);
+        match (which(task), task.kind) {
+            (Some(spares), Kind::Role { .. }) => task.overtaken[a] |= spares.is_some(),
+            (Some(spares), _) => (task.overtaken[a], task.spares[a]) = (spares.is_none(), spares),
+            (None, _) => {}
+        }
+    }
+}
+
+/// Whether the agent watches, a later order says.
+fn tell_role(s: &mut State, slot: usize, a: usize, watch: bool, mutant: Mutant) {
+    if mutant == Mutant::OutcomesInAnyOrder {
+        return;
+    }
+    for (i, task) in s.memory.tasks.iter_mut().enumerate() {
+        match task.as_mut().filter(|t| i != slot && matches!(t.asks[a], Ask::Sent | Ask::Outcome(_))) {
+            Some(task) if task.adds() => task.roles[a] = Some(watch),
+            Some(task) if matches!(task.kind, Kind::Role { .. }) => task.overtaken[a] = true,
+            _ => {}
         }
     }
 }
@@ -198,7 +216,7 @@ pub fn deliver(s: &mut State, slot: usize, a: usize) {
     let after = match task.kind {
         _ if task.overtaken[a] => seen,
         Kind::Offer | Kind::Round | Kind::Give { .. } if ok => {
-            let watch = !matches!(task.kind, Kind::Round | Kind::Give { watch: false });
+            let watch = task.roles[a].unwrap_or(!matches!(task.kind, Kind::Round | Kind::Give { watch: false }));
             Some(Held { generation: task.generation, watch, standing: Standing::Reached })
         }
         Kind::Offer | Kind::Round | Kind::Give { .. } => of(task.generation),
@@ -247,6 +265,26 @@ pub fn conclude(s: &mut State, slot: usize, commit: Commit, mutant: Mutant) -> O
     let answers: Vec<(usize, Answer)> =
         (0..AGENTS).filter_map(|a| if let Ask::Answered(answer) = task.asks[a] { Some((a, answer)) } else { None }).collect();
     let is = |answer: Answer| answers.iter().any(|(_, a)| *a == answer);
+    if task.kind == Kind::Offer {
+        let last = answers.iter().find(|(a, _)| answers.len() == 1 || s.memory.passed != Some(*a as u8)).copied();
+        if let (true, Some((a, answer))) = (s.one_zone && mutant != Mutant::OneOfAZoneIsAsked, last) {
+            match answer {
+                Answer::Done => s.memory.passed = None,
+                Answer::Failed | Answer::TimedOut => s.memory.passed = Some(a as u8),
+                Answer::Lost | Answer::Stale => {}
+            }
+            let other = 1 - a;
+            if answer == Answer::Failed && task.asks[other] == Ask::Nobody && s.agents[other].connected {
+                if commit != Commit::Plain {
+                    return None;
+                }
+                s.outdate(std::array::from_fn(|b| b == other));
+                let task = s.memory.tasks[slot].as_mut()?;
+                (task.asks[other], task.outdated[other], task.old[other]) = (Ask::Queued, false, false);
+                return Some(());
+            }
+        }
+    }
     let winner = answers.iter().find(|(_, answer)| *answer == Answer::Done).map(|(a, _)| *a);
     let tries = s.row.is_some_and(|r| r.failed < RETRIES);
     let next_try = Extra { due: if tries { Said::In } else { Said::Never }, message: Some(Message::Other), ..Extra::PLAIN };
@@ -258,6 +296,8 @@ pub fn conclude(s: &mut State, slot: usize, commit: Commit, mutant: Mutant) -> O
             match winner {
                 Some(a) => Some((Some(Event::Accepted), Extra { due: Said::Never, zone: zone(a), connections: Some(1), ..Extra::PLAIN })),
                 None if is(Answer::Stale) => None,
+                // The last that was asked.
+                None if is(Answer::Lost) && task.kind == Kind::Offer => Some((Some(Event::AgentLost), again)),
                 None if is(Answer::Failed) => Some((Some(Event::Rejected), next_try)),
                 None if is(Answer::TimedOut) && task.kind == Kind::Round => Some((Some(Event::Rejected), next_try)),
                 None if is(Answer::TimedOut) => Some((Some(Event::Expired), next_try)),

@@ -17,7 +17,7 @@ use fairlead::lifecycle::Wanted;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use mutants::Mutant;
-use properties::{GHOST, HELD, LONELY, LOST, STUCK, TWICE, UNREACHED, UNTOLD, WATCHED};
+use properties::{GHOST, HELD, KEPT, LONELY, LOST, STUCK, TWICE, UNREACHED, UNTOLD, WATCHED};
 use state::{Agent, Budget, Held, Look, Memory, Missing, Row, Standing, State, TASKS, When};
 use world::Dispatch;
 
@@ -69,7 +69,15 @@ fn start(world: World, zones: Zones, budget: Budget) -> State {
     State {
         wish: row.wanted,
         row: Some(row),
-        memory: Memory { look: Look::Idle, dirty: false, alarm: false, missing: Missing::No, everything: false, tasks: [None; TASKS] },
+        memory: Memory {
+            look: Look::Idle,
+            dirty: false,
+            alarm: false,
+            missing: Missing::No,
+            passed: None,
+            everything: false,
+            tasks: [None; TASKS],
+        },
         agents: [agent(0), agent(1)],
         first: 0,
         one_zone: zones == Zones::One,
@@ -231,4 +239,6 @@ mutants! {
     a_zone_that_was_found_is_not_waited_for_for_ever: FoundZonesAreKept, &[Active], TWO_WISHES_AND_A_FAULT, STUCK;
     what_was_planned_later_is_not_overtaken: OlderOrdersAreSent, &[Inactive], Budget { wishes: 1, changes: 1, ..NOTHING }, GHOST;
     a_later_order_overtakes_an_earlier_ones_outcome: OutcomesInAnyOrder, &[Alone], TWO_WISHES, GHOST;
+    a_later_order_to_add_overtakes_an_earlier_one: AddsInAnyOrder, &[Inactive], A_FAULT, WATCHED;
+    one_agent_of_a_zone_keeps_an_account_from_no_other: OneOfAZoneIsAsked, &[Second], NOTHING, KEPT;
 }

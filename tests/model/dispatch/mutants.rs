@@ -36,6 +36,10 @@ pub enum Mutant {
     NobodyIsGiven,
     /// An outcome tells what an agent has, though a later order has been sent.
     OutcomesInAnyOrder,
+    /// As that, of two orders to add one generation only.
+    AddsInAnyOrder,
+    /// The first agent of a zone is asked, and no other.
+    OneOfAZoneIsAsked,
     /// What was planned earlier is sent though something later has been.
     OlderOrdersAreSent,
     /// A zone that was found is waited for without end.

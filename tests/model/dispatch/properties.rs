@@ -15,6 +15,7 @@ pub const LONELY: u16 = 1 << 6;
 pub const WATCHED: u16 = 1 << 7;
 pub const GHOST: u16 = 1 << 8;
 pub const RESTLESS: u16 = 1 << 9;
+pub const KEPT: u16 = 1 << 10;
 
 const fn holds(state: &State, property: u16) -> bool {
     state.broken & property == 0
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Property<Dispatch>> {
         Property::always(name(WATCHED), |_, s| holds(s, WATCHED)),
         Property::always(name(GHOST), |_, s| holds(s, GHOST)),
         Property::always(name(RESTLESS), |_, s| holds(s, RESTLESS)),
+        Property::always(name(KEPT), |_, s| holds(s, KEPT)),
     ]
 }
 
@@ -48,6 +50,7 @@ pub const fn name(property: u16) -> &'static str {
         WATCHED => "at rest exactly one agent watches",
         GHOST => "at rest it is known what agents have",
         RESTLESS => "all comes to rest",
+        KEPT => "at rest, where nothing broke, no account has FAILED that an agent of its zone reaches",
         _ => "?",
     }
 }

@@ -31,6 +31,7 @@ pub struct Question {
     pub busy_old: [bool; AGENTS],
     pub under_way: bool,
     pub missing: Missing,
+    pub passed: Option<u8>,
 }
 
 /// The answer.
@@ -99,6 +100,7 @@ impl Question {
             zone: row.zone.as_deref().map(of_zone).unwrap_or_default(),
             holders: agents.iter().filter(|a| a.accounts.contains_key(NAME)).cloned().collect(),
             firsts: if row.zone.is_none() || row.zone_found { firsts } else { vec![] },
+            passed: self.passed.map(|a| id(a.into())),
             under_way: self.under_way,
             owned_elsewhere: self.row.owner == Owner::Leased,
             busy: [who(&self.busy, false), who(&self.busy_old, true)].concat(),

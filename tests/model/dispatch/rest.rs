@@ -7,7 +7,7 @@
 use fairlead::account::Status;
 use fairlead::lifecycle::Wanted;
 
-use super::properties::{GHOST, HELD, LONELY, LOST, RESTLESS, STUCK, WATCHED};
+use super::properties::{GHOST, HELD, KEPT, LONELY, LOST, RESTLESS, STUCK, WATCHED};
 use super::state::{AGENTS, Look, RETRIES, Row, Standing, State, TASKS};
 use super::world::{Action, Dispatch};
 
@@ -41,11 +41,11 @@ fn settle_down(d: &Dispatch, s: &mut State) -> u16 {
     for _ in 0..STEPS {
         actions.clear();
         d.internal(s, &mut actions);
-        let Some(first) = actions.first().copied() else { return s.broken | at_rest(s) };
+        let Some(first) = actions.first().copied() else { return s.broken | at_rest(d, s) };
         if let Action::Alarm | Action::Pause(_) | Action::Due | Action::Grace = first {
             // Only time goes on.
             if let Some(at) = quiet.iter().position(|q| q == s) {
-                return quiet[at..].iter().fold(s.broken, |broken, q| broken | at_rest(q));
+                return quiet[at..].iter().fold(s.broken, |broken, q| broken | at_rest(d, q));
             }
             quiet.push(*s);
         }
@@ -60,7 +60,7 @@ fn settle_down(d: &Dispatch, s: &mut State) -> u16 {
     RESTLESS
 }
 
-fn at_rest(s: &State) -> u16 {
+fn at_rest(d: &Dispatch, s: &State) -> u16 {
     let connected: Vec<usize> = s.in_order().collect();
     let mut broken = 0;
     for a in &connected {
@@ -89,6 +89,7 @@ fn at_rest(s: &State) -> u16 {
         // Any zone will do for one that has none, or whose zone was only found.
         Status::ToMigrate if !of_zone.is_empty() || (row.found && !connected.is_empty()) => broken |= STUCK,
         Status::Failed | Status::DeleteFailed if row.failed <= RETRIES => broken |= STUCK,
+        Status::Failed if d.is_unbroken() && of_zone.iter().any(|a| s.agents[*a].reaches) => broken |= KEPT,
         Status::Active if !of_zone.iter().any(good) => broken |= STUCK,
         Status::Orphaned if of_zone.iter().any(|a| s.agents[*a].reaches) || (row.found && of_zone.is_empty() && !connected.is_empty()) => {
             broken |= STUCK;

@@ -43,7 +43,7 @@ pub fn apply(s: &mut State, step: Step, extra: &Extra, by_dispatch: bool, mutant
             }
             s.row = None;
             s.written();
-            s.memory.missing = Missing::No;
+            (s.memory.missing, s.memory.passed) = (Missing::No, None);
             s.agents.iter_mut().for_each(|a| a.lately = false);
             return;
         }
@@ -199,6 +199,7 @@ pub fn plan(s: &mut State, mutant: Mutant) -> Option<()> {
         busy_old: std::array::from_fn(|a| busy(s, a, true) && !forgets),
         under_way: in_memory || named,
         // What is planned when the grace period is over is turned off.
+        passed: s.memory.passed,
         missing: if mutant == Mutant::FoundZonesAreKept && row.status == Status::ToMigrate { Missing::No } else { s.memory.missing },
     };
     let plan: Plan = question.ask();
@@ -295,7 +296,8 @@ pub fn crash(s: &mut State, mutant: Mutant) {
         s.agents[a].lately = false;
     }
     let everything = mutant != Mutant::NoLookAtEverything;
-    s.memory = Memory { look: Look::Idle, dirty: false, alarm: false, missing: Missing::No, everything, tasks: [None; TASKS] };
+    s.memory =
+        Memory { look: Look::Idle, dirty: false, alarm: false, missing: Missing::No, passed: None, everything, tasks: [None; TASKS] };
     if let Some(row) = &mut s.row {
         if let Operation::Of(_) = row.operation {
             row.operation = Operation::Lost;

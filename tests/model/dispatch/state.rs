@@ -154,8 +154,10 @@ pub struct Task {
     pub asks: [Ask; AGENTS],
     /// The sessions that were asked are over.
     pub old: [bool; AGENTS],
-    /// A later order to let go has overtaken this one to add: its outcome tells nothing of what the agent has.
+    /// A later order has overtaken this one: its outcome tells nothing of what the agent has.
     pub overtaken: [bool; AGENTS],
+    /// A later order has said whether the agent watches.
+    pub roles: [Option<bool>; AGENTS],
     /// A later order has added this generation: the outcome of this one to let go does not tell of it.
     pub spares: [Option<u8>; AGENTS],
     /// Something was planned later for this agent: what is not sent yet is not sent any more.
@@ -175,6 +177,7 @@ impl Task {
             asks: [Ask::Nobody; AGENTS],
             old: [false; AGENTS],
             overtaken: [false; AGENTS],
+            roles: [None; AGENTS],
             spares: [None; AGENTS],
             outdated: [false; AGENTS],
             lost: false,
@@ -266,6 +269,8 @@ pub struct Memory {
     pub dirty: bool,
     pub alarm: bool,
     pub missing: Missing,
+    /// The last agent of the zone that could not have it.
+    pub passed: Option<u8>,
     /// The one look at everything after a start is still to come.
     pub everything: bool,
     pub tasks: [Option<Task>; TASKS],
@@ -343,12 +348,17 @@ impl State {
     /// Starts a task; older ones send nothing more to the same agents, unless a mutant keeps them. `None`: there is no room.
     pub fn spawn(&mut self, task: Task, keeps: bool) -> Option<usize> {
         if !task.late && !keeps {
-            for older in self.memory.tasks.iter_mut().flatten() {
-                (0..AGENTS).filter(|a| task.asks[*a] != Ask::Nobody && !older.old[*a]).for_each(|a| older.outdated[a] = true);
-            }
+            self.outdate(task.asks.map(|a| a != Ask::Nobody));
         }
         let slot = self.memory.tasks.iter().position(Option::is_none)?;
         self.memory.tasks[slot] = Some(task);
         Some(slot)
+    }
+
+    /// Something is planned for these agents: what was before and is not sent yet is not sent any more.
+    pub fn outdate(&mut self, agents: [bool; AGENTS]) {
+        for older in self.memory.tasks.iter_mut().flatten() {
+            (0..AGENTS).filter(|a| agents[*a] && !older.old[*a]).for_each(|a| older.outdated[a] = true);
+        }
     }
 }

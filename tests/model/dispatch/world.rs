@@ -56,6 +56,11 @@ pub enum Action {
 }
 
 impl Dispatch {
+    /// Nothing breaks in this search.
+    pub fn is_unbroken(&self) -> bool {
+        self.starts.iter().all(|s| s.budget.faults == 0 && s.budget.crashes == 0)
+    }
+
     /// What goes on by itself: work first, then who comes back, then time. A fair order takes the first each time.
     pub fn internal(&self, s: &State, actions: &mut Vec<Action>) {
         let m = &s.memory;
@@ -106,13 +111,14 @@ impl Dispatch {
         if m.alarm {
             actions.push(Action::Alarm);
         }
+        // Before pauses, which come again and again.
+        if m.missing == Missing::Since {
+            actions.push(Action::Grace);
+        }
         for (a, agent) in s.agents.iter().enumerate() {
             if agent.lately {
                 actions.push(Action::Pause(a));
             }
-        }
-        if m.missing == Missing::Since {
-            actions.push(Action::Grace);
         }
         if s.row.is_some_and(|r| r.due == When::Ahead) {
             actions.push(Action::Due);
