@@ -111,9 +111,12 @@ pub(in crate::proxy) async fn send(upstream: &Upstream, streams: &Streams, reque
 /// A place, for which is waited no longer than for an answer.
 async fn place(upstream: &Upstream, streams: &Streams, bounds: Bounds) -> Result<Given, Cause> {
     let patience = bounds.response.map(|response| Instant::now() + response);
-    match patience.into_iter().chain(bounds.until).min() {
-        Some(end) => timeout_at(end, upstream.place(streams)).await.unwrap_or(Err(Cause::Busy)),
-        None => upstream.place(streams).await,
+    let Some(end) = patience.into_iter().chain(bounds.until).min() else { return upstream.place(streams).await };
+    let begun = Instant::now();
+    match timeout_at(end, upstream.place(streams)).await {
+        Ok(given) => given,
+        Err(_) if streams.has_none() => Err(Cause::ConnectTimeout(begun.elapsed())),
+        Err(_) => Err(Cause::Busy),
     }
 }
 

@@ -92,6 +92,11 @@ impl Streams {
         self.http1_until.get().is_none_or(|until| until <= Instant::now())
     }
 
+    /// There is no connection on which somebody could have a place.
+    pub(super) fn has_none(&self) -> bool {
+        self.young() == 0
+    }
+
     fn room(&self) -> Option<Rc<Connection>> {
         let now = Instant::now();
         self.open.borrow().iter().find(|connection| connection.has_room(now)).cloned()

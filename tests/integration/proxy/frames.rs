@@ -27,6 +27,8 @@ pub struct Frames {
     begun: HashMap<u32, Vec<u8>>,
     /// Pieces of bodies that came, those that are empty too.
     pub pieces: usize,
+    /// GOAWAY came.
+    told: bool,
 }
 
 /// A request as it came.
@@ -87,7 +89,7 @@ impl Frames {
 
     pub fn after_preface(mut wire: Wire, settings: &[(u16, u32)]) -> Self {
         let before = Cursor::new(wire.take());
-        let mut frames = Self { wire, before, begun: HashMap::new(), pieces: 0 };
+        let mut frames = Self { wire, before, begun: HashMap::new(), pieces: 0, told: false };
         let payload: Vec<u8> = settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
         frames.send(SETTINGS, 0, 0, &payload);
         frames
@@ -114,7 +116,10 @@ impl Frames {
                     }
                     return Some(frame);
                 }
-                GOAWAY => return None,
+                GOAWAY => {
+                    self.told = true;
+                    return None;
+                }
                 DATA | HEADERS | RST_STREAM => return Some(frame),
                 _ => {}
             }
@@ -188,5 +193,11 @@ impl Frames {
     /// Reads on until the other side ends the connection.
     pub fn until_closed(&mut self) {
         while self.next().is_some() {}
+    }
+
+    /// The same; whether it said so before.
+    pub fn until_told(mut self) -> bool {
+        self.until_closed();
+        self.told
     }
 }

@@ -196,10 +196,15 @@ fn after_one(script: impl Fn(usize, String, Wire) + Send + Sync + 'static) -> Or
     })
 }
 
-const SAFE: [&str; 2] = ["GET /again HTTP/1.1\r\nHost: h\r\n\r\n", "HEAD /again HTTP/1.1\r\nHost: h\r\nX-A:1\r\n\r\n"];
+const SAFE: [&str; 4] = [
+    "GET /again HTTP/1.1\r\nHost: h\r\n\r\n",
+    "HEAD /again HTTP/1.1\r\nHost: h\r\nX-A:1\r\n\r\n",
+    "OPTIONS /again HTTP/1.1\r\nHost: h\r\n\r\n",
+    "TRACE /again HTTP/1.1\r\nHost: h\r\n\r\n",
+];
 
 #[test]
-fn a_get_or_head_that_meets_a_dying_connection_is_sent_once_again() {
+fn a_safe_request_that_meets_a_dying_connection_is_sent_once_again() {
     for request in SAFE {
         let (saw, seen) = mpsc::sync_channel(64);
         let origin = after_one(move |number, request, mut wire| {

@@ -428,23 +428,64 @@ fn an_idle_connection_and_an_old_one_end_by_us_and_the_next_request_makes_anothe
     }
 }
 
+/// A data plane whose connection is made already, to an origin that answers what has no body; what has one waits, with half an answer
+/// where `begins` says so.
+fn patient_for(time: Duration, total: bool, begins: bool, streams: u32) -> Proxy {
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    let origin = Origin::start(move |wire| {
+        let mut h2 = Frames::begin(wire, &[(MAX_CONCURRENT_STREAMS, streams)]);
+        while let Some(asked) = h2.request() {
+            if asked.body.is_empty() {
+                h2.answer(asked.stream, b"ok");
+            } else if begins {
+                h2.head(asked.stream, b"\x88", false);
+                h2.data(asked.stream, b"hello", false);
+            }
+        }
+    });
+    let proxy = Proxy::with_listen(
+        origin.address,
+        |listen| listen.limits.total_timeout = total.then_some(time),
+        |config| (config.http2, config.pool_max_idle, config.response_timeout) = (true, 1, (!total).then_some(time)),
+    );
+    // On a busy machine that may take longer, and is no part of what is waited for.
+    while proxy.ask(GET) != ANSWERED {}
+    proxy
+}
+
 #[test]
 fn who_waits_for_an_answer_is_told_when_the_time_is_over() {
     for total in [false, true] {
-        let origin = Origin::start(|wire| {
-            let mut h2 = Frames::begin(wire, &[]);
-            h2.request().unwrap();
-            h2.until_closed();
-        });
-        let soon = Duration::from_millis(200);
-        let proxy = Proxy::with_listen(
-            origin.address,
-            |listen| listen.limits.total_timeout = total.then_some(soon),
-            |config| (config.http2, config.response_timeout) = (true, (!total).then_some(soon)),
-        );
-        let answer = proxy.ask(&post("x"));
+        let answer = patient_for(Duration::from_millis(500), total, false, 100).ask(&post("x"));
         assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
         assert_eq!(json(&answer)["exception"], "UpstreamResponseTimeout");
+    }
+}
+
+#[test]
+fn an_answer_that_takes_longer_than_a_request_may_is_broken_for_its_client() {
+    let proxy = patient_for(Duration::from_secs(2), true, true, 100);
+    let mut client = proxy.client();
+    // Before the origin has waited for as long as it ever does.
+    client.stream().set_read_timeout(Some(NEVER / 2)).unwrap();
+    client.write(post("x"));
+    let (said, _) = client.rest();
+    assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("\r\nhello\r\n"), "{said}");
+}
+
+#[test]
+fn who_waits_for_a_place_is_told_when_the_time_is_over_and_that_nothing_was_forwarded() {
+    for total in [false, true] {
+        let proxy = patient_for(Duration::from_millis(500), total, false, 1);
+        let mut first = proxy.client();
+        first.write(post("x"));
+        while proxy.metrics.in_flight() == 0 {
+            std::thread::yield_now();
+        }
+        let answer = proxy.ask(&post("y"));
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1\r\n"), "{answer}");
+        assert!(json(&answer)["message"].as_str().unwrap().contains("not forwarded"), "{answer}");
+        assert!(first.message().unwrap().starts_with("HTTP/1.1 504 "));
     }
 }
 

@@ -1,20 +1,21 @@
 //! How long a connection by TLS is kept on which nothing happens, and that it delays no drain.
 
 use std::io::{Read as _, Write as _};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use fairlead::proxy::serve::Config;
 use fairlead::proxy::{Drained, Limits};
 use fairlead::tls::ClientAuth;
 
-use super::super::frames::kinds;
-use super::super::raw::{NEVER, OK, Origin, Wire, drain};
+use super::super::frames::{self, Frames};
+use super::super::raw::{NEVER, OK, Origin, Proxy, Wire, drain};
 use super::front::Front;
 use super::{client, connection};
 
 /// More than any patience with a silent client.
 const LONG: Duration = Duration::from_secs(20);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-const GOAWAY: u8 = 7;
 
 impl Front {
     fn shaken(&self, protocol: &str) -> Wire {
@@ -80,10 +81,14 @@ fn a_client_that_agrees_to_http_2_and_never_begins_it_is_given_up_as_one_that_se
 #[test]
 fn an_idle_connection_by_http_2_ends_in_time_and_its_client_is_told_before() {
     let origin = Origin::answering(OK);
-    let soon = |config: &mut fairlead::proxy::serve::Config| config.limits.idle_timeout = Duration::from_millis(300);
-    let proxy = super::super::raw::Proxy::with_listen(origin.address, soon, |_| {});
+    let soon = |config: &mut Config| config.limits.idle_timeout = Duration::from_millis(300);
+    let proxy = Proxy::with_listen(origin.address, soon, |_| {});
     let mut wire = proxy.client();
-    wire.write(super::super::frames::get());
-    let kinds = kinds(&mut wire);
-    assert!(kinds.contains(&GOAWAY) && kinds.contains(&super::super::frames::HEADERS), "{kinds:?}");
+    wire.write(frames::get());
+    // `:status: 200`.
+    assert_eq!(frames::status(wire.stream()), Some(0x88));
+    // A client that is there all the time, and answers each PING.
+    let (told, end) = mpsc::channel();
+    std::thread::spawn(move || told.send(Frames::after_preface(wire, &[]).until_told()));
+    assert!(end.recv_timeout(NEVER).expect("it is kept for ever"), "it ends without a word");
 }
