@@ -65,8 +65,12 @@ impl Sql {
         Self { db }
     }
 
+    pub(super) fn dialect(&self) -> Dialect {
+        self.db.dialect()
+    }
+
     fn statements(&self) -> &'static Statements {
-        Statements::of(self.db.dialect())
+        Statements::of(self.dialect())
     }
 
     /// No id on PostgreSQL can hold a NUL, and the server refuses to compare with one.

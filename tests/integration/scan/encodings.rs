@@ -1,9 +1,10 @@
-//! PostgreSQL databases of other encodings than UTF-8: what they cannot give as text, and names that they cannot hold.
+//! Tables of other encodings than UTF-8: what a database cannot give as text, and names that it cannot hold.
 
 use fairlead::scan::{Kind, Report};
 use fairlead::source::{Reading, Source, Sql};
 
 use super::rig::{Replica, World, settings};
+use crate::support::databases::Server;
 
 /// What is no text, or has no text beside it: ids, a definition and a type.
 const BYTES: [(&str, &str, &str); 8] = [
@@ -53,18 +54,22 @@ async fn what_the_database_cannot_give_as_text_fails_alone_and_what_comes_after_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_the_encoding_cannot_hold_is_certainly_not_there_and_a_row_that_is_refused_may_be() {
-    let w = World::encoded("LATIN1", "scan_latin").await;
-    w.put("é", "kubernetes", "v1", 1_000).await;
-    let r = w.replica(settings(&[])).await;
-    for name in ["日本", "e\u{301}", "e"] {
-        assert!(matches!(source(&r).read(name).await, Ok(Reading::Absent)), "{name}");
+    let mariadb = World::on(Server::MariaDb, "scan_latin").await;
+    mariadb.sql.exec("alter table accounts modify id varchar(255) character set latin1 collate latin1_bin not null").await;
+    for w in [World::encoded("LATIN1", "scan_latin").await, mariadb] {
+        w.put("é", "kubernetes", "v1", 1_000).await;
+        let r = w.replica(settings(&[])).await;
+        for name in ["日本", "e\u{301}", "e"] {
+            let reading = source(&r).read(name).await;
+            assert!(matches!(reading, Ok(Reading::Absent)), "{}, {name}: {reading:?}", w.word());
+        }
+        for (name, reading) in ["é", "日本"].iter().zip(source(&r).read_all(&["é", "日本"]).await.expect("asked")) {
+            // Whoever gets nothing asks alone.
+            assert!(reading.is_none(), "{}, {name}: {reading:?}", w.word());
+        }
+        assert!(matches!(source(&r).read("é").await, Ok(Reading::Present(row)) if row.id == "é"), "{}", w.word());
+        w.done(&[&r]).await;
     }
-    for (name, reading) in ["é", "日本"].iter().zip(source(&r).read_all(&["é", "日本"]).await.expect("asked")) {
-        // Whoever gets nothing asks alone.
-        assert!(reading.is_none(), "{name}: {reading:?}");
-    }
-    assert!(matches!(source(&r).read("é").await, Ok(Reading::Present(row)) if row.id == "é"));
-    w.done(&[&r]).await;
 
     // A byte that means nothing in this encoding.
     let w = World::encoded("WIN1252", "scan_windows").await;
