@@ -79,9 +79,6 @@ async fn who_asks_again_where_there_are_no_retries_asks_the_next_agent() {
     rig.agents.connect("a2", "z1", &[]);
     rig.enter("x", Some("z1"), Status::ToMigrate).await;
     rig.becomes("x", Status::Failed).await;
-    // It connects anew, and is the last to have connected.
-    rig.agents.connect("a1", "z1", &[]);
-    rig.rest().await;
     rig.wish("x", Event::Activate).await;
     rig.becomes("x", Status::Active).await;
     rig.agents.release();
