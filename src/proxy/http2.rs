@@ -258,12 +258,22 @@ impl AsyncWrite for Rewound {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.visit.is_blocked(written.is_pending());
+        if let Poll::Ready(Ok(n)) = &written {
+            self.visit.wrote(&buf[..*n]);
+        }
         written
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.visit.is_blocked(written.is_pending());
+        if let Poll::Ready(Ok(mut left)) = written {
+            for buf in bufs {
+                let n = buf.len().min(left);
+                self.visit.wrote(&buf[..n]);
+                left -= n;
+            }
+        }
         written
     }
 

@@ -48,10 +48,12 @@ pub(super) struct GivenUp {
 }
 
 impl Watches {
-    pub(super) fn watched(&self, body: Body, least: Least, under_way: UnderWay) -> Watched {
+    pub(super) fn watched(&self, body: Body, least: Least, mut under_way: UnderWay) -> Watched {
         let mut pace = Pace::new(least);
         let ended = body.is_end_stream();
-        if !ended {
+        if ended {
+            under_way.is_handed();
+        } else {
             // Until there is room for a first piece, nobody asks for one.
             pace.waits();
         }
@@ -115,6 +117,14 @@ impl HttpBody for Watched {
             if let Some(task) = &*self.task.borrow() {
                 task.wake_by_ref();
             }
+        }
+        let over = match &frame {
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || watch.body.as_ref().is_some_and(HttpBody::is_end_stream),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        };
+        if let (true, Some(under_way)) = (over, &mut watch.under_way) {
+            under_way.is_handed();
         }
         frame
     }

@@ -213,3 +213,27 @@ fn a_head_that_begins_in_a_drain_and_never_ends_does_not_delay_the_end() {
     let _ = client.stream().write_all(b"GET /x HT");
     assert_eq!(drained.recv_timeout(NEVER).unwrap(), Drained::default());
 }
+
+#[test]
+fn the_rest_of_an_answer_that_its_client_has_no_room_for_yet_is_waited_for_by_http_2() {
+    // Room for one byte of the answer's two, and more of it.
+    const ROOM: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\x01";
+    const MORE_ROOM: &[u8] = b"\0\0\x04\x08\0\0\0\0\x01\0\0\0\x01";
+    const FIRST_WORDS: usize = 24 + 9;
+    let origin = Origin::answering(OK);
+    let mut proxy = Proxy::before(origin.address);
+    let client = proxy.client();
+    let get = frames::get();
+    let mut said = get[..FIRST_WORDS].to_vec();
+    said.extend([ROOM, &get[FIRST_WORDS..]].concat());
+    client.stream().write_all(&said).unwrap();
+    assert_eq!(frames::first_of_body(client.stream()).as_deref(), Some(&b"o"[..]));
+    let handle = proxy.handle.take().unwrap();
+    let (ended, drained) = mpsc::sync_channel(1);
+    std::thread::spawn(move || ended.send(drain(handle, LONG)).unwrap());
+    // Longer than who has nothing under way is given. It does not react to GOAWAY or PING either: it is busy.
+    assert!(drained.recv_timeout(Duration::from_millis(1_500)).is_err(), "the drain ended with an answer that was not taken");
+    client.stream().write_all(MORE_ROOM).unwrap();
+    assert_eq!(frames::ending(client.stream()), Some((0, b"k".to_vec())));
+    assert_eq!(drained.recv_timeout(NEVER).unwrap(), Drained::default());
+}

@@ -74,6 +74,11 @@ pub fn ending(stream: &TcpStream) -> Option<(u8, Vec<u8>)> {
     std::iter::from_fn(|| read(stream)).find(ends).map(|frame| (frame.kind, frame.payload))
 }
 
+/// The first piece of a body.
+pub fn first_of_body(stream: &TcpStream) -> Option<Vec<u8>> {
+    std::iter::from_fn(|| read(stream)).find(|frame| frame.kind == DATA).map(|frame| frame.payload)
+}
+
 /// A GET by HTTP/2, as the first words of a connection.
 pub fn get() -> Vec<u8> {
     let block = [&[0x82, 0x86, 0x04, 2, b'/', b'x'][..], b"\x01\x01h"].concat();
