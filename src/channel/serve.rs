@@ -62,10 +62,11 @@ pub(super) async fn serve<IO>(
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         let (routes, open) = (routes.clone(), Counted::new(&open));
-        async move {
+        // In a box: a stream keeps the room of what it was begun with for as long as it lives, and an agent's live as long as the agent.
+        Box::pin(async move {
             let answer = routes.oneshot(request).await?;
             Ok::<Response<_>, Infallible>(answer.map(|body| Held { body, _open: open }))
-        }
+        })
     });
     let mut connection = Box::pin(http(keep_alive, tasks).serve_connection(TokioIo::new(io), service));
     let (mut ending, mut idle) = (false, false);
